@@ -1,0 +1,113 @@
+//! The predicted cost of a plan, step by step: what reports show and runs are compared with.
+
+use super::{LayerKind, Plan};
+use crate::traffic::{FlightClock, RotCounts, Traffic};
+
+/// Exact traffic of one part of a run. Up is client to server; bytes are on the wire, headers
+/// included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartCost {
+    /// Bytes that the client sends.
+    pub bytes_up: u64,
+    /// Bytes that the server sends.
+    pub bytes_down: u64,
+    /// Sequential message steps.
+    pub flights: u64,
+    /// Random OTs consumed.
+    pub rots: RotCounts,
+}
+
+impl PartCost {
+    /// Bytes in both directions.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes_up + self.bytes_down
+    }
+
+    /// Adds another part.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes_up += other.bytes_up;
+        self.bytes_down += other.bytes_down;
+        self.flights += other.flights;
+        self.rots += other.rots;
+    }
+
+    fn of(traffic: &Traffic, clock: &mut FlightClock) -> Self {
+        let (bytes_up, bytes_down) = traffic.wire_bytes();
+        Self { bytes_up, bytes_down, flights: clock.advance(traffic), rots: traffic.rots }
+    }
+}
+
+/// Operations of one linear step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinearOperations {
+    /// Number-theoretic transforms of both parties, weights' included.
+    pub transforms: usize,
+    /// Polynomial products, two pointwise passes each.
+    pub products: usize,
+}
+
+/// The predicted cost of a plan for one inference in a fresh session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanCost {
+    /// Handshake, base OT, keys: once a session.
+    pub setup: PartCost,
+    /// OT extension.
+    pub correlations: PartCost,
+    /// One entry a step.
+    pub layers: Vec<PartCost>,
+}
+
+impl PlanCost {
+    /// Sum over all steps.
+    #[must_use]
+    pub fn online(&self) -> PartCost {
+        let mut total = PartCost::default();
+        self.layers.iter().for_each(|layer| total.add(layer));
+        total
+    }
+}
+
+impl Plan {
+    /// Counts the traffic of a session with one inference.
+    #[must_use]
+    pub fn cost(&self) -> PlanCost {
+        let mut clock = FlightClock::default();
+        PlanCost {
+            setup: PartCost::of(&self.setup_traffic(), &mut clock),
+            correlations: PartCost::of(&self.correlation_traffic(), &mut clock),
+            layers: (0..self.layers().len())
+                .map(|index| PartCost::of(&self.layer_traffic(index), &mut clock))
+                .collect(),
+        }
+    }
+
+    /// Operations of step `index`, if it is linear: a request takes two transforms, a response five
+    /// at the server and two at the client, a weight polynomial one.
+    #[must_use]
+    pub fn linear_operations(&self, index: usize) -> Option<LinearOperations> {
+        let counts = self.linear_step(index)?.layout.counts();
+        Some(LinearOperations {
+            transforms: 2 * counts.requests() + 6 * counts.responses() + counts.weights(),
+            products: counts.products(),
+        })
+    }
+}
+
+impl LayerKind {
+    /// Name of the kernel that executes the step.
+    #[must_use]
+    pub fn kernel(&self) -> &'static str {
+        match self {
+            Self::Linear { op, .. } if op.geometry.input.height * op.geometry.input.width == 1 => {
+                "MatmulCoefficient"
+            }
+            Self::Linear { .. } => "ConvCoefficient",
+            Self::Requantize { .. } => "RequantizeRipple",
+            Self::MaxPool { .. } => "MaxPoolTree",
+            Self::ToArithmetic { .. } => "BitsToArithmetic",
+            Self::Flatten => "Local",
+            Self::Open => "OpenToClient",
+        }
+    }
+}

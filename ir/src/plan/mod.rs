@@ -1,0 +1,238 @@
+//! The plan: everything both parties must agree on to run one model, and nothing about its weights.
+//!
+//! A [`PlanSpec`] is what a file says; a [`Plan`] is a specification that passed [`Plan::check`] and
+//! knows the type of every value. The runtime takes a [`Plan`] only, so it never meets an unchecked
+//! one. The weights are a file of their own, see [`weights`].
+
+mod check;
+pub mod codec;
+pub mod cost;
+mod traffic;
+pub mod weights;
+
+pub use check::PlanError;
+pub use traffic::{HELLO_BYTES, open_bytes, to_arithmetic_bytes};
+
+use crate::integer::{IntRange, NetworkInput, ValueId};
+use crate::layout::{ConvLayout, ConvTile};
+use crate::params::{RlweParams, RlweSpec};
+use crate::preparation::InputPreparation;
+use crate::protocol::requantize::{RequantizeForm, RequantizeWidths};
+use crate::secure::{LinearOp, SecureOp, ValueType};
+use crate::geometry::Window;
+use serde::{Deserialize, Serialize};
+
+/// How accumulator widths were derived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AccStrategy {
+    /// From the actual weights: never overflows; widths and parameters bound the weights' norms.
+    WeightAware,
+    /// From the weights' widths alone: the plan does not depend on any weight or bias value.
+    WorstCase,
+}
+
+impl std::fmt::Display for AccStrategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::WeightAware => "weight-aware",
+            Self::WorstCase => "worst-case",
+        })
+    }
+}
+
+/// An unchecked plan, as it stands in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanSpec {
+    /// Name of the model.
+    pub model: String,
+    /// How accumulator widths were derived.
+    pub acc_strategy: AccStrategy,
+    /// The inference fails with probability at most `2^-error_budget_log2`.
+    pub error_budget_log2: u32,
+    /// The tensor that the client brings.
+    pub input: NetworkInput,
+    /// How raw pixels become the model's input.
+    pub preparation: InputPreparation,
+    /// ONNX name of the output.
+    pub output_name: String,
+    /// Real value of one step of the integer output.
+    pub output_scale: f64,
+    /// RLWE parameter sets; each is a key of its own.
+    pub rlwe: Vec<RlweSpec>,
+    /// Field width k of the SoftSpoken extension, in bits.
+    pub ot_field_bits: u32,
+    /// Steps in the order in which they run.
+    pub layers: Vec<Layer>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Name of the ONNX node it stems from.
+    pub name: String,
+    /// ONNX operator type of that node.
+    pub operator: String,
+    /// The value that it reads: 0 is the input, `i + 1` the result of step `i`.
+    pub operand: ValueId,
+    /// What it does and how.
+    pub kind: LayerKind,
+}
+
+/// What a step does and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerKind {
+    /// Linear layer under homomorphic encryption.
+    Linear {
+        /// What it computes.
+        op: LinearOp,
+        /// How it is computed.
+        choice: LinearChoice,
+    },
+    /// Rounding shift and clamp.
+    Requantize {
+        /// Widths of the circuit.
+        widths: RequantizeWidths,
+        /// Range of the result.
+        range: IntRange,
+        /// Form of the circuit.
+        form: RequantizeForm,
+    },
+    /// Maximum over windows.
+    MaxPool {
+        /// The window.
+        window: Window,
+    },
+    /// Bits to arithmetic shares.
+    ToArithmetic {
+        /// Width L of the shares in bits.
+        bits: u32,
+        /// The value that all-zero bits stand for.
+        lo: i64,
+    },
+    /// The same elements as a vector.
+    Flatten,
+    /// Opens the result to the client.
+    Open,
+}
+
+impl LayerKind {
+    /// What the step computes, without how.
+    #[must_use]
+    pub fn op(&self) -> SecureOp {
+        match *self {
+            Self::Linear { op, .. } => SecureOp::Linear(op),
+            Self::Requantize { widths, range, .. } => SecureOp::Requantize { widths, range },
+            Self::MaxPool { window } => SecureOp::MaxPool { window },
+            Self::ToArithmetic { bits, lo } => SecureOp::ToArithmetic { bits, lo },
+            Self::Flatten => SecureOp::Flatten,
+            Self::Open => SecureOp::Open,
+        }
+    }
+}
+
+/// How a linear layer is computed: the planner's choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LinearChoice {
+    /// Index into the plan's parameter sets.
+    pub rlwe: usize,
+    /// The tile.
+    pub tile: ConvTile,
+    /// Low bits dropped from every request coefficient, rc.
+    pub request_drop_bits: u32,
+    /// Low bits dropped from every response coefficient, dr.
+    pub response_drop_bits: u32,
+    /// The squared norm of the folded weights that feed one response is at most `2^this`.
+    pub weight_norm_squared_log2: u32,
+}
+
+/// A plan that keeps every rule of [`Plan::check`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    spec: PlanSpec,
+    rlwe: Vec<RlweParams>,
+    values: Vec<ValueType>,
+    digest: PlanDigest,
+}
+
+/// SHA-256 of an encoded plan: what the two parties compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlanDigest(pub [u8; 32]);
+
+impl std::fmt::Display for PlanDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A linear step with what its choice refers to.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearStep<'a> {
+    /// What it computes.
+    pub op: &'a LinearOp,
+    /// How.
+    pub choice: &'a LinearChoice,
+    /// The parameter set that the choice names.
+    pub params: &'a RlweParams,
+    /// The placement that the choice names.
+    pub layout: ConvLayout,
+}
+
+impl Plan {
+    /// What the file says.
+    #[must_use]
+    pub fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    /// Steps in the order in which they run.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.spec.layers
+    }
+
+    /// The parameter sets.
+    #[must_use]
+    pub fn rlwe(&self) -> &[RlweParams] {
+        &self.rlwe
+    }
+
+    /// SHA-256 of the encoded plan.
+    #[must_use]
+    pub fn digest(&self) -> PlanDigest {
+        self.digest
+    }
+
+    /// Types of all values: 0 is the input, `i + 1` the result of step `i`.
+    #[must_use]
+    pub fn values(&self) -> &[ValueType] {
+        &self.values
+    }
+
+    /// Type of the value that step `index` reads, if there is such a step.
+    #[must_use]
+    pub fn operand(&self, index: usize) -> Option<ValueType> {
+        self.values.get(self.spec.layers.get(index)?.operand.0).copied()
+    }
+
+    /// Number of integer outputs.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.values.last().map_or(0, |value| value.shape.len())
+    }
+
+    /// The linear steps in order: a weights file has one entry for each.
+    pub fn linear_steps(&self) -> impl Iterator<Item = (usize, LinearStep<'_>)> {
+        (0..self.spec.layers.len()).filter_map(|index| Some((index, self.linear_step(index)?)))
+    }
+
+    /// Step `index` with its parameters and layout, if it is linear.
+    #[must_use]
+    pub fn linear_step(&self, index: usize) -> Option<LinearStep<'_>> {
+        let LayerKind::Linear { op, choice } = &self.spec.layers.get(index)?.kind else {
+            return None;
+        };
+        let params = self.rlwe.get(choice.rlwe)?;
+        let layout = ConvLayout::new(op.geometry, choice.tile, params.ring_degree()).ok()?;
+        Some(LinearStep { op, choice, params, layout })
+    }
+}

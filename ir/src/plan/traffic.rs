@@ -1,0 +1,135 @@
+//! The exact traffic of a plan: set-up, correlations and every step.
+
+use super::{LayerKind, Plan};
+use crate::params::security::COMPUTATIONAL_SECURITY_BITS;
+use crate::protocol::count::CountMachine;
+use crate::protocol::max_pool::max_over_positions;
+use crate::protocol::requantize::requantize;
+use crate::protocol::{packed_bytes, plane_bytes};
+use crate::secure::Domain;
+use crate::traffic::{RotCounts, Step, Traffic};
+
+/// Bytes of the first message of either party: protocol magic and version, role, plan digest, nonce
+/// and number of inferences.
+pub const HELLO_BYTES: u64 = 8 + 4 + 4 + 32 + 32 + 4;
+
+/// Bytes of a point of the base OT's group.
+const POINT_BYTES: u64 = 32;
+
+/// Bytes of a 128-bit block.
+const BLOCK_BYTES: u64 = 16;
+
+/// Columns of the OT extension matrix.
+const COLUMNS: u64 = COMPUTATIONAL_SECURITY_BITS as u64;
+
+impl Plan {
+    /// Set-up of a session: hello, base OT and tree both ways, public keys.
+    #[must_use]
+    pub fn setup_traffic(&self) -> Traffic {
+        let exchange = |bytes| Step::Exchange { up: bytes, down: bytes };
+        let keys = self.rlwe().iter().map(|params| params.polynomial_bytes(0)).collect();
+        let steps = vec![
+            exchange(HELLO_BYTES),
+            exchange(POINT_BYTES),
+            exchange(COLUMNS * POINT_BYTES),
+            exchange(2 * BLOCK_BYTES * (COLUMNS - COLUMNS / self.field_bits())),
+            Step::Up(keys),
+        ];
+        Traffic::new(steps, RotCounts::default())
+    }
+
+    /// Random OTs that one inference consumes.
+    #[must_use]
+    pub fn rots(&self) -> RotCounts {
+        let mut rots = RotCounts::default();
+        (0..self.layers().len()).for_each(|index| rots += self.layer_traffic(index).rots);
+        rots
+    }
+
+    /// OT extension for one inference, one batch each way.
+    #[must_use]
+    pub fn correlation_traffic(&self) -> Traffic {
+        let rots = self.rots();
+        let corrections = COLUMNS / self.field_bits() - 1;
+        let bytes = |rots: u64| corrections * rots.div_ceil(8);
+        let step = Step::Exchange { up: bytes(rots.server_sends), down: bytes(rots.client_sends) };
+        Traffic::new(vec![step], RotCounts::default())
+    }
+
+    /// Traffic of step `index`; empty if there is no such step.
+    #[must_use]
+    pub fn layer_traffic(&self, index: usize) -> Traffic {
+        let (Some(layer), Some(operand)) = (self.layers().get(index), self.operand(index)) else {
+            return Traffic::default();
+        };
+        let elements = operand.shape.len();
+        match &layer.kind {
+            LayerKind::Linear { .. } => self.linear_traffic(index),
+            LayerKind::Requantize { widths, form, .. } => {
+                let mut machine = CountMachine::new(elements);
+                let Ok(_) = requantize(&mut machine, widths, form);
+                machine.finish()
+            }
+            LayerKind::MaxPool { window } => {
+                let Domain::Boolean { bits } = operand.domain else { return Traffic::default() };
+                let Some(output) = self.values().get(index + 1) else { return Traffic::default() };
+                let mut machine = CountMachine::new(output.shape.len());
+                let positions = window.kernel[0] * window.kernel[1];
+                let value = vec![(); bits as usize];
+                let Ok(_) = max_over_positions(&mut machine, vec![value; positions]);
+                machine.finish()
+            }
+            LayerKind::ToArithmetic { bits, .. } => {
+                let Domain::Boolean { bits: planes } = operand.domain else {
+                    return Traffic::default();
+                };
+                let (up, down) = to_arithmetic_bytes(elements, planes, *bits);
+                let rots = RotCounts {
+                    server_sends: u64::from(planes) * elements as u64,
+                    client_sends: 0,
+                };
+                Traffic::new(vec![Step::Exchange { up, down }], rots)
+            }
+            LayerKind::Flatten => Traffic::default(),
+            LayerKind::Open => {
+                let Domain::Accumulator { acc_bits, .. } = operand.domain else {
+                    return Traffic::default();
+                };
+                let (up, down) = open_bytes(elements, acc_bits);
+                let rots = RotCounts { server_sends: elements as u64, client_sends: 0 };
+                Traffic::new(vec![Step::Up(vec![up]), Step::Down(vec![down])], rots)
+            }
+        }
+    }
+
+    fn field_bits(&self) -> u64 {
+        u64::from(self.spec().ot_field_bits)
+    }
+
+    fn linear_traffic(&self, index: usize) -> Traffic {
+        let Some(step) = self.linear_step(index) else { return Traffic::default() };
+        let counts = step.layout.counts();
+        let request = step.params.polynomial_bytes(step.choice.request_drop_bits);
+        let response = step.params.polynomial_bytes(step.choice.response_drop_bits);
+        let steps = vec![
+            Step::Up(vec![request; counts.requests()]),
+            Step::Down(vec![response; counts.responses()]),
+        ];
+        Traffic::new(steps, RotCounts::default())
+    }
+}
+
+/// Payload bytes up and down of turning `planes` planes into shares mod `2^bits`: a choice bit and a
+/// correction of `bits - j - 1` bits an element for plane j.
+#[must_use]
+pub fn to_arithmetic_bytes(elements: usize, planes: u32, bits: u32) -> (u64, u64) {
+    let corrections = (0..planes).map(|j| packed_bytes(elements, bits - j - 1)).sum();
+    (u64::from(planes) * plane_bytes(elements), corrections)
+}
+
+/// Payload bytes up and down of opening accumulators of `acc_bits` bits with one guard bit: a choice
+/// bit, and two messages of `acc_bits` bits an element.
+#[must_use]
+pub fn open_bytes(elements: usize, acc_bits: u32) -> (u64, u64) {
+    (plane_bytes(elements), 2 * packed_bytes(elements, acc_bits))
+}

@@ -1,0 +1,26 @@
+//! Reads and writes the files users have: plans and weights, npy, npz, PNG and JPEG.
+//!
+//! Both programs use it: the compiler for calibration and test data, the runtime for inputs and
+//! outputs. A file becomes an [`Array`] ([`read`]), an array becomes the samples of a model's input
+//! ([`prepare`]).
+//!
+//! Invariants: a file is recognised by its content, never by its name; nothing in a file can cause
+//! a panic or an allocation beyond the limits in [`read`]; every error names the file and what to
+//! do about it.
+
+pub mod array;
+pub mod error;
+mod npy;
+mod npz;
+mod picture;
+pub mod output;
+pub mod plan_files;
+pub mod prepare;
+pub mod read;
+pub mod write;
+
+pub use array::{Array, ArrayData};
+pub use error::DataError;
+pub use prepare::to_samples;
+pub use read::read_array;
+pub use write::write_npy;

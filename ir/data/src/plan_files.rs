@@ -1,0 +1,65 @@
+//! Plans and weights as files, with their size limits.
+
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_ir::plan::Plan;
+use heq_ir::plan::codec::{self, MAX_PLAN_BYTES, MAX_WEIGHTS_BYTES};
+use heq_ir::plan::weights::ServerWeights;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Code::FileAccess`] if it cannot be read, [`Code::TooLarge`] if it is longer.
+pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Diagnostic> {
+    let place = path.display().to_string();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| {
+            let remedy = "check the path and its permissions";
+            Diagnostic::new(Code::FileAccess, &place, format!("cannot be read: {error}"), remedy)
+        })?;
+    if bytes.len() > limit {
+        let what = format!("is larger than the limit of {limit} bytes");
+        return Err(Diagnostic::new(Code::TooLarge, place, what, "give the right file"));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file, replacing one that is there.
+///
+/// # Errors
+/// [`Code::FileAccess`] if it cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    std::fs::write(path, bytes).map_err(|error| {
+        Diagnostic::new(
+            Code::FileAccess,
+            path.display().to_string(),
+            format!("cannot be written: {error}"),
+            "check that the folder exists, is writable and has room",
+        )
+    })
+}
+
+/// Reads and checks a plan.
+///
+/// # Errors
+/// A diagnostic that names the file and what is wrong with it.
+pub fn read_plan(path: &Path) -> Result<Plan, Diagnostic> {
+    let bytes = read_file(path, MAX_PLAN_BYTES + codec::HEADER_BYTES)?;
+    codec::decode_plan(&bytes).map_err(|error| error.into_diagnostic(&path.display().to_string()))
+}
+
+/// Reads the weights of `plan` and checks that they belong to it.
+///
+/// # Errors
+/// A diagnostic that names the file and what is wrong with it.
+pub fn read_weights(path: &Path, plan: &Plan) -> Result<ServerWeights, Diagnostic> {
+    let place = path.display().to_string();
+    let bytes = read_file(path, MAX_WEIGHTS_BYTES + codec::HEADER_BYTES)?;
+    let weights = codec::decode_weights(&bytes).map_err(|error| error.into_diagnostic(&place))?;
+    weights.check(plan, &place)?;
+    Ok(weights)
+}

@@ -1,0 +1,141 @@
+//! What can go wrong on a channel, and whose fault it is.
+//!
+//! Every variant belongs to one [`Blame`], so that a caller can choose its exit status without
+//! naming the variants.
+
+use std::io;
+
+/// Who is to blame for a [`NetError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The link, the address, or a peer that went away.
+    Network,
+    /// The peer sent something that the frame format does not allow.
+    Peer,
+    /// The caller, which used a channel beyond its limits or after it had failed.
+    Caller,
+}
+
+/// Why a channel could not be made or a message could not be moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// A frame carries a flight stamp that the peer cannot have reached.
+    #[error("the peer sent flight stamp {found}, but only {least} to {most} is possible")]
+    BadStamp {
+        /// The stamp in the header.
+        found: u32,
+        /// The smallest possible stamp.
+        least: u32,
+        /// The largest possible stamp.
+        most: u32,
+    },
+    /// The peer closed or reset the connection.
+    #[error("the peer closed the connection while {doing}")]
+    Closed {
+        /// What was being done, for example "receiving".
+        doing: &'static str,
+    },
+    /// No connection could be made before the deadline.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The address as it was given.
+        address: String,
+        /// The last attempt's error.
+        source: io::Error,
+    },
+    /// An earlier call on this channel failed, so both ends no longer agree on the position.
+    #[error("the channel cannot be used after an error")]
+    Failed,
+    /// More flights than a stamp can count.
+    #[error("the channel has used all of its {} flights", u32::MAX)]
+    FlightsExhausted,
+    /// The operating system refused an operation.
+    #[error("input/output error while {doing}: {source}")]
+    Io {
+        /// What was being done, for example "receiving".
+        doing: &'static str,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address as it was given.
+        address: String,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The connection made no progress for the idle timeout.
+    #[error("the connection made no progress within its timeout while {doing}")]
+    Timeout {
+        /// What was being done, for example "receiving".
+        doing: &'static str,
+    },
+    /// A frame announces another length than the one that both parties know.
+    #[error("the peer announced a frame of {found} bytes where {expected} are due")]
+    UnexpectedLength {
+        /// The payload length that is due, in bytes.
+        expected: usize,
+        /// The payload length in the header, in bytes.
+        found: usize,
+    },
+}
+
+impl NetError {
+    /// Whose fault this is.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::BadStamp { .. } | Self::UnexpectedLength { .. } => Blame::Peer,
+            Self::Failed | Self::FlightsExhausted => Blame::Caller,
+            Self::Closed { .. }
+            | Self::Connect { .. }
+            | Self::Io { .. }
+            | Self::Listen { .. }
+            | Self::Timeout { .. } => Blame::Network,
+        }
+    }
+
+    /// Sorts the error of a read or write into closed, timed out, or anything else.
+    pub(crate) fn from_io(doing: &'static str, source: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        let kind = source.kind();
+        if matches!(
+            kind,
+            Kind::UnexpectedEof
+                | Kind::ConnectionReset
+                | Kind::ConnectionAborted
+                | Kind::BrokenPipe
+                | Kind::NotConnected
+                | Kind::WriteZero
+        ) {
+            Self::Closed { doing }
+        } else if matches!(kind, Kind::WouldBlock | Kind::TimedOut) {
+            Self::Timeout { doing }
+        } else {
+            Self::Io { doing, source }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn io_errors_are_sorted() {
+        let sorted = |kind: io::ErrorKind| NetError::from_io("receiving", kind.into());
+        assert!(matches!(sorted(io::ErrorKind::UnexpectedEof), NetError::Closed { .. }));
+        assert!(matches!(sorted(io::ErrorKind::WouldBlock), NetError::Timeout { .. }));
+        assert!(matches!(sorted(io::ErrorKind::OutOfMemory), NetError::Io { .. }));
+    }
+
+    #[test]
+    fn the_peer_is_blamed_for_frames_only() {
+        let length = NetError::UnexpectedLength { expected: 4, found: 5 };
+        assert_eq!(length.blame(), Blame::Peer);
+        assert_eq!(NetError::Closed { doing: "receiving" }.blame(), Blame::Network);
+        assert_eq!(NetError::Failed.blame(), Blame::Caller);
+    }
+}

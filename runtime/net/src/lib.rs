@@ -1,0 +1,22 @@
+//! Metered, framed, blocking channels between the two parties of heq.
+//!
+//! Protocol steps never see a socket: a driver hands their messages to a [`Channel`], which is the
+//! only place that counts bytes, messages and flights. Over TCP ([`tcp`]), in one process
+//! ([`memory`]) or over a simulated link ([`shaped`]) a channel moves exactly the same bytes.
+//!
+//! Invariants: a receiver names the length of every message beforehand, so the peer never decides
+//! how much is allocated; sending never waits for the peer; after an error a channel is unusable;
+//! no byte from the peer can cause a panic. The channel neither encrypts nor authenticates.
+
+pub mod channel;
+pub mod error;
+mod flight;
+pub mod frame;
+pub mod memory;
+pub mod meter;
+pub mod shaped;
+pub mod tcp;
+
+pub use channel::Channel;
+pub use error::NetError;
+pub use meter::Meter;

@@ -1,0 +1,194 @@
+//! Channels within one process: the same frames and the same meter as over TCP, without a socket.
+//!
+//! Used to run both parties in one program, over an ideal link or over a simulated one.
+
+use crate::channel::{Channel, Transport};
+use crate::error::NetError;
+use crate::shaped::{LinkProfile, Wire, wait_until};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
+
+/// Two connected channels without delay.
+#[must_use]
+pub fn pair() -> (Channel, Channel) {
+    connected(None)
+}
+
+/// Two connected channels whose messages take as long as over a link of this profile.
+#[must_use]
+pub fn shaped_pair(profile: LinkProfile) -> (Channel, Channel) {
+    connected(Some(profile))
+}
+
+fn connected(profile: Option<LinkProfile>) -> (Channel, Channel) {
+    let (left_sender, right_receiver) = mpsc::channel();
+    let (right_sender, left_receiver) = mpsc::channel();
+    let channel = |sender, receiver| {
+        Channel::new(MemoryTransport {
+            sender: Some(sender),
+            receiver,
+            wire: profile.map(Wire::new),
+            frame: Vec::new(),
+            consumed: 0,
+        })
+    };
+    (channel(left_sender, left_receiver), channel(right_sender, right_receiver))
+}
+
+struct TimedFrame {
+    bytes: Vec<u8>,
+    delivery: Option<Instant>,
+}
+
+struct MemoryTransport {
+    sender: Option<Sender<TimedFrame>>,
+    receiver: Receiver<TimedFrame>,
+    wire: Option<Wire>,
+    /// The frame being received, of which `consumed` bytes have been handed out.
+    frame: Vec<u8>,
+    consumed: usize,
+}
+
+impl Transport for MemoryTransport {
+    fn send(&mut self, frame: Vec<u8>) -> Result<(), NetError> {
+        let delivery = self.wire.as_mut().map(|wire| wire.delivery(Instant::now(), frame.len()));
+        self.sender
+            .as_ref()
+            .and_then(|sender| sender.send(TimedFrame { bytes: frame, delivery }).ok())
+            .ok_or(NetError::Closed { doing: "sending" })
+    }
+
+    fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            if self.consumed == self.frame.len() {
+                let frame =
+                    self.receiver.recv().map_err(|_| NetError::Closed { doing: "receiving" })?;
+                if let Some(delivery) = frame.delivery {
+                    wait_until(delivery);
+                }
+                self.frame = frame.bytes;
+                self.consumed = 0;
+            }
+            let available = &self.frame[self.consumed..];
+            let length = available.len().min(buffer.len() - filled);
+            buffer[filled..filled + length].copy_from_slice(&available[..length]);
+            filled += length;
+            self.consumed += length;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), NetError> {
+        self.sender = None;
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.sender = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{MAX_PAYLOAD_BYTES, wire_bytes};
+    use crate::meter::Meter;
+    use std::time::Duration;
+
+    #[test]
+    fn both_sides_count_alike() {
+        let (mut left, mut right) = pair();
+        left.send(b"one").unwrap();
+        left.send(b"").unwrap();
+        assert_eq!(right.recv(3).unwrap(), b"one");
+        assert_eq!(right.recv(0).unwrap(), b"");
+        let before = right.snapshot();
+        right.send(b"answer").unwrap();
+        assert_eq!(left.recv(6).unwrap(), b"answer");
+
+        let (left, right_meter) = (left.snapshot(), right.snapshot());
+        assert_eq!(left.bytes_sent, wire_bytes(3) + wire_bytes(0));
+        assert_eq!(left.bytes_sent, right_meter.bytes_received);
+        assert_eq!(left.bytes_received, right_meter.bytes_sent);
+        assert_eq!(left.messages(), 3);
+        assert_eq!((left.horizon, right_meter.horizon), (2, 2));
+        let answer = Meter { bytes_sent: 14, messages_sent: 1, horizon: 1, ..Meter::default() };
+        assert_eq!(right_meter.since(before), answer);
+    }
+
+    #[test]
+    fn an_exchange_is_one_flight() {
+        let (mut left, mut right) = pair();
+        for flight in 1..=3 {
+            left.send(b"ab").unwrap();
+            assert_eq!(right.exchange(b"cde", 2).unwrap(), b"ab");
+            assert_eq!(left.recv(3).unwrap(), b"cde");
+            assert_eq!((left.snapshot().horizon, right.snapshot().horizon), (flight, flight));
+        }
+    }
+
+    #[test]
+    fn long_messages_are_split_and_joined() {
+        let (mut left, mut right) = pair();
+        let message: Vec<u8> = (0..=250).cycle().take(2 * MAX_PAYLOAD_BYTES + 5).collect();
+        left.send(&message).unwrap();
+        assert!(right.recv(message.len()).unwrap() == message);
+        let meter = right.snapshot();
+        assert_eq!(meter.bytes_received, message.len() as u64 + 3 * 8);
+        assert_eq!((meter.messages_received, meter.horizon), (1, 1));
+    }
+
+    #[test]
+    fn another_length_ends_the_channel() {
+        for (sent, expected) in [(3, 4), (4, 3), (0, 1), (1, 0), (7, MAX_PAYLOAD_BYTES + 7)] {
+            let (mut left, mut right) = pair();
+            left.send(&vec![0; sent]).unwrap();
+            let due = expected.min(MAX_PAYLOAD_BYTES);
+            let error = right.recv(expected).unwrap_err();
+            assert!(
+                matches!(error, NetError::UnexpectedLength { expected, found }
+                    if (expected, found) == (due, sent)),
+                "{error}"
+            );
+            assert!(matches!(right.recv(sent), Err(NetError::Failed)));
+            assert!(matches!(right.send(b""), Err(NetError::Failed)));
+            assert!(matches!(left.recv(1), Err(NetError::Closed { .. })));
+        }
+    }
+
+    #[test]
+    fn what_was_sent_before_a_drop_arrives() {
+        let (mut left, mut right) = pair();
+        left.send(b"last").unwrap();
+        left.close().unwrap();
+        assert_eq!(right.recv(4).unwrap(), b"last");
+        assert!(matches!(right.recv(4), Err(NetError::Closed { .. })));
+    }
+
+    #[test]
+    fn a_simulated_link_takes_the_predicted_time() {
+        let rtt = Duration::from_millis(10);
+        let profile = LinkProfile::new(80_000_000, rtt).unwrap();
+        let (mut left, mut right) = shaped_pair(profile);
+        let size = 100_000;
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for _ in 0..3 {
+                    right.send(&vec![2; size]).unwrap();
+                }
+                right.recv(0).unwrap();
+            });
+            for _ in 0..3 {
+                left.recv(size).unwrap();
+            }
+            left.send(b"").unwrap();
+        });
+        let predicted =
+            profile.transmission_time(3 * wire_bytes(size as u64) + wire_bytes(0)) + rtt;
+        let elapsed = start.elapsed();
+        assert!(elapsed >= predicted, "{elapsed:?} < {predicted:?}");
+        assert!(elapsed < predicted + Duration::from_millis(500), "{elapsed:?} > {predicted:?}");
+    }
+}

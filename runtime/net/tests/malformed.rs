@@ -1,0 +1,131 @@
+//! A peer that writes what it likes into the socket: every deviation is a typed error.
+
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
+use heq_net::error::Blame;
+use heq_net::frame::MAX_PAYLOAD_BYTES;
+use heq_net::tcp::{Listener, TcpOptions};
+use heq_net::{Channel, NetError};
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+/// Payload length of a full frame as a header holds it.
+const FULL_FRAME: u32 = 16 << 20;
+
+/// A channel and the raw socket at its other end.
+fn raw_peer(options: TcpOptions) -> (Channel, TcpStream) {
+    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_address().unwrap()).unwrap();
+    (listener.accept(options).unwrap().0, peer)
+}
+
+fn header(length: u32, stamp: u32) -> Vec<u8> {
+    [length.to_le_bytes(), stamp.to_le_bytes()].concat()
+}
+
+/// What a channel that expects `expected` bytes makes of `bytes`, after which the peer half-closes.
+fn receive(bytes: &[u8], expected: usize) -> NetError {
+    let (mut channel, mut peer) = raw_peer(TcpOptions::default());
+    peer.write_all(bytes).unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let error = channel.recv(expected).unwrap_err();
+    assert!(matches!(channel.recv(0), Err(NetError::Failed)), "usable after {error}");
+    error
+}
+
+#[test]
+fn lengths_other_than_the_expected_one() {
+    for found in [0, 3, 5, FULL_FRAME + 1, u32::MAX] {
+        let error = receive(&header(found, 1), 4);
+        assert_eq!(error.blame(), Blame::Peer);
+        assert!(
+            matches!(error, NetError::UnexpectedLength { expected: 4, found: f }
+                if f == found as usize),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn impossible_stamps() {
+    for stamp in [0, 2, 3, u32::MAX] {
+        let error = receive(&[header(1, stamp), vec![0]].concat(), 1);
+        assert_eq!(error.blame(), Blame::Peer);
+        assert!(
+            matches!(error, NetError::BadStamp { found, least: 1, most: 1 } if found == stamp),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn frames_of_one_message_with_different_stamps() {
+    let first = [header(FULL_FRAME, 1), vec![0; MAX_PAYLOAD_BYTES]].concat();
+    let bytes = [first, header(1, 0), vec![0]].concat();
+    let (mut channel, mut peer) = raw_peer(TcpOptions::default());
+    let writing = std::thread::spawn(move || {
+        peer.write_all(&bytes).unwrap();
+        peer
+    });
+    let error = channel.recv(MAX_PAYLOAD_BYTES + 1).unwrap_err();
+    assert!(matches!(error, NetError::BadStamp { found: 0, least: 1, most: 1 }), "{error}");
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_peer_that_stops_anywhere_in_a_frame() {
+    let frame = [header(3, 1), vec![1, 2, 3]].concat();
+    for length in 0..frame.len() {
+        let error = receive(&frame[..length], 3);
+        assert!(matches!(error, NetError::Closed { .. }), "after {length} bytes: {error}");
+        assert_eq!(error.blame(), Blame::Network);
+    }
+}
+
+#[test]
+fn a_silent_peer_runs_into_the_timeout() {
+    let options = TcpOptions { idle_timeout: Some(Duration::from_millis(20)) };
+    let (mut channel, _silent) = raw_peer(options);
+    assert!(matches!(channel.recv(1), Err(NetError::Timeout { doing: "receiving" })));
+}
+
+#[test]
+fn a_peer_that_does_not_read_runs_into_the_timeout() {
+    let options = TcpOptions { idle_timeout: Some(Duration::from_millis(20)) };
+    let (mut channel, _deaf) = raw_peer(options);
+    // Whether the timeout passes while frames are still being queued depends on the machine.
+    let error = match channel.send(&vec![0; 64 << 20]) {
+        Ok(()) => channel.close().unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(error, NetError::Timeout { doing: "sending" }), "{error}");
+}
+
+#[test]
+fn a_timeout_of_zero_is_refused() {
+    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let _peer = TcpStream::connect(listener.local_address().unwrap()).unwrap();
+    let options = TcpOptions { idle_timeout: Some(Duration::ZERO) };
+    assert!(matches!(listener.accept(options), Err(NetError::Io { .. })));
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    let mut state: u64 = 7;
+    for _ in 0..200 {
+        let mut bytes = header(4, 1);
+        bytes.extend_from_slice(b"data");
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let [.., position, value] = state.to_be_bytes();
+            let length = bytes.len();
+            bytes[usize::from(position) % length] ^= value;
+        }
+        let (mut channel, mut peer) = raw_peer(TcpOptions::default());
+        peer.write_all(&bytes).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        let header_intact = bytes.starts_with(&header(4, 1));
+        assert_eq!(channel.recv(4).is_ok(), header_intact, "{bytes:?}");
+    }
+}

@@ -1,0 +1,109 @@
+//! AES-128 in counter mode as a pseudo-random generator.
+//!
+//! The leaves of the GGM trees are seeds of this generator, and its output is the columns of the
+//! extension matrix. Invariants: block `c` of the output of seed `s` is `AES_s(c)` with `c`
+//! little-endian, whatever the lengths of the calls that produced it; the key schedule is zeroized
+//! on drop.
+
+use aes::Aes128Enc;
+use aes::cipher::consts::U16;
+use aes::cipher::generic_array::GenericArray;
+use aes::cipher::inout::InOut;
+use aes::cipher::typenum::Unsigned;
+use aes::cipher::{BlockEncrypt, KeyInit};
+
+use crate::block::Block;
+
+/// Blocks encrypted by one call: twice the number that the AES-NI code of the `aes` crate
+/// interleaves, so that a block is read well after it was written.
+pub(crate) const LANES: usize = U16::USIZE;
+
+/// [`LANES`] consecutive counters, encoded once for all the streams that stand there.
+pub(crate) struct Counters(GenericArray<aes::Block, U16>);
+
+impl Counters {
+    /// The counters from `first` on.
+    pub(crate) fn new(first: u128) -> Self {
+        let mut counter = first;
+        let mut lanes = GenericArray::default();
+        for lane in &mut lanes {
+            *lane = Block::new(counter).into();
+            counter = counter.wrapping_add(1);
+        }
+        Self(lanes)
+    }
+}
+
+/// A seed, which gives its stream at any position.
+pub(crate) struct PrgKey(Aes128Enc);
+
+impl PrgKey {
+    pub(crate) fn new(seed: Block) -> Self {
+        Self(Aes128Enc::new(&seed.into()))
+    }
+
+    /// Overwrites `out`, of at most [`LANES`] blocks, with those of the stream at `counters`.
+    pub(crate) fn fill_at(&self, counters: &Counters, out: &mut [Block]) {
+        let mut lanes = GenericArray::default();
+        let (used, _) = InOut::from((&counters.0, &mut lanes)).into_buf().split_at(out.len());
+        self.0.encrypt_blocks_inout(used);
+        for (block, lane) in out.iter_mut().zip(&lanes) {
+            *block = (*lane).into();
+        }
+    }
+}
+
+/// A pseudo-random stream of blocks, which continues from call to call.
+///
+/// **Security**: indistinguishable from uniform to whoever does not know the seed, AES-128 being a
+/// pseudo-random function; time depends on lengths alone.
+pub struct Prg {
+    key: PrgKey,
+    counter: u128,
+}
+
+impl Prg {
+    /// The stream of `seed`, at its start.
+    #[must_use]
+    pub fn new(seed: Block) -> Self {
+        Self { key: PrgKey::new(seed), counter: 0 }
+    }
+
+    /// Overwrites `out` with the next blocks of the stream.
+    pub fn fill(&mut self, out: &mut [Block]) {
+        for chunk in out.chunks_mut(LANES) {
+            self.key.fill_at(&Counters::new(self.counter), chunk);
+            self.counter = self.counter.wrapping_add(chunk.len() as u128);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 197, appendix C.1, with the plaintext as the counter.
+    #[test]
+    fn block_is_aes_of_the_counter() {
+        let key: [u8; 16] = core::array::from_fn(|i| u8::try_from(i).unwrap());
+        let plain: [u8; 16] = core::array::from_fn(|i| u8::try_from(i * 0x11).unwrap());
+        let mut prg = Prg::new(Block::from_bytes(key));
+        prg.counter = u128::from_le_bytes(plain);
+        let mut out = [Block::ZERO];
+        prg.fill(&mut out);
+        assert_eq!(out[0].to_u128().swap_bytes(), 0x69c4_e0d8_6a7b_0430_d8cd_b780_70b4_c55a);
+    }
+
+    #[test]
+    fn stream_does_not_depend_on_the_calls() {
+        let mut whole = [Block::ZERO; 29];
+        Prg::new(Block::new(5)).fill(&mut whole);
+        let mut parts = [Block::ZERO; 29];
+        let mut prg = Prg::new(Block::new(5));
+        let (first, rest) = parts.split_at_mut(3);
+        prg.fill(first);
+        prg.fill(&mut []);
+        prg.fill(rest);
+        assert_eq!(whole, parts);
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line of `heq-run`.
+
+use clap::{Parser, ValueEnum};
+use heq_net::shaped::LinkProfile;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  heq-run --plan plan.heq --role server --listen 0.0.0.0:7443
+  heq-run --plan plan.heq --role client --connect server.example:7443 --input digit.png
+  heq-run --plan plan.heq --role local --input digit.png --link wan
+
+The protocol is secure against parties that follow it. A client that does not can extract the
+model, and the connection is neither encrypted nor authenticated: see SECURITY.md.";
+
+/// Executes a secure two-party plan.
+#[derive(Debug, Parser)]
+#[command(name = "heq-run", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Arguments {
+    /// The public plan; both parties hold the same
+    #[arg(long, value_name = "PLAN.heq")]
+    pub(super) plan: PathBuf,
+    /// Which party this is
+    #[arg(long, value_enum)]
+    pub(super) role: RoleArgument,
+    /// Server: the address to listen on; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) listen: Option<String>,
+    /// Client: the server's address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) connect: Option<String>,
+    /// Server, local: the weights (default: PLAN.server.heq beside the plan)
+    #[arg(long, value_name = "PLAN.server.heq")]
+    pub(super) weights: Option<PathBuf>,
+    /// Client, local: samples as .npy, .npz, PNG or JPEG
+    #[arg(long, value_name = "FILE")]
+    pub(super) input: Option<PathBuf>,
+    /// Client, local: where to write the outputs as float32
+    #[arg(long, value_name = "FILE.npy")]
+    pub(super) output: Option<PathBuf>,
+    /// Client, local: run this many samples only
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// Local: the link between the parties (default: as fast as memory)
+    #[arg(long, value_name = "lan|wan|mobile|BANDWIDTH,RTT")]
+    pub(super) link: Option<LinkProfile>,
+    /// Where to write what was measured, as heq-stats/1
+    #[arg(long, value_name = "STATS.json")]
+    pub(super) stats: Option<PathBuf>,
+    /// Server: end after this many sessions (default: serve until stopped)
+    #[arg(long, value_name = "N")]
+    pub(super) sessions: Option<u64>,
+    /// Give up when the peer sends nothing for this many seconds (default: wait)
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) timeout: Option<u64>,
+    /// Threads for computation (default: one for each core)
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum RoleArgument {
+    /// Brings the input, learns the output
+    Client,
+    /// Both parties on this machine
+    Local,
+    /// Brings the weights, learns nothing
+    Server,
+}

@@ -1,0 +1,43 @@
+//! The role `local`: both parties in this process, over a link in memory.
+
+use super::args::Arguments;
+use super::{Output, deliver, read_samples, summary, write_stats};
+use crate::error::RunError;
+use crate::party::{run_client, run_server};
+use crate::session::{PreparedPlan, PreparedServer};
+use heq_data::plan_files::read_weights;
+use heq_ir::diagnostic::Diagnostic;
+use heq_ir::plan::Plan;
+use heq_ir::plan::weights::default_path;
+use heq_net::memory;
+
+pub(super) fn run(
+    plan: Plan,
+    arguments: &Arguments,
+    output: &mut Output<'_>,
+) -> Result<(), Diagnostic> {
+    let samples = read_samples(&plan, arguments)?;
+    let weights_path = arguments.weights.clone().unwrap_or(default_path(&arguments.plan));
+    let weights = read_weights(&weights_path, &plan)?;
+    let plan = PreparedPlan::new(plan);
+    let prepared = PreparedServer::new(&plan, &weights, &weights_path.display().to_string())
+        .map_err(RunError::into_diagnostic)?;
+    let (client_end, server_end) = arguments.link.map_or_else(memory::pair, memory::shaped_pair);
+    let (client, server) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(&plan, &prepared, server_end));
+        let client = run_client(&plan, client_end, &samples);
+        let fault = RunError::Internal { what: "the server's thread panicked" };
+        (client, server.join().unwrap_or(Err(fault)))
+    });
+    // When one party fails the other only sees the link close: report the cause.
+    let (outputs, stats) = match (client, server) {
+        (Ok(result), Ok(_)) => result,
+        (Err(RunError::Network(_)), Err(error)) | (Err(error), _) | (Ok(_), Err(error)) => {
+            return Err(error.into_diagnostic());
+        }
+    };
+    let link = arguments.link.map_or("memory".to_owned(), |link| link.to_string());
+    write_stats(arguments, &stats.to_json(plan.plan(), &link, "local"))?;
+    summary::print(plan.plan(), &stats, output.err);
+    deliver(plan.plan(), arguments, &outputs, output)
+}

@@ -1,0 +1,119 @@
+//! The program `heq-run`: parses, calls, prints. No logic of its own.
+
+mod args;
+mod client;
+mod local;
+mod server;
+mod summary;
+
+use args::{Arguments, RoleArgument};
+use clap::Parser;
+use heq_data::output::{describe_outputs, outputs_array};
+use heq_data::plan_files::{read_plan, write_file};
+use heq_data::{read_array, to_samples, write_npy};
+use heq_ir::diagnostic::{Code, Diagnostic, ExitStatus};
+use heq_ir::plan::Plan;
+use std::ffi::OsString;
+use std::io::Write;
+
+/// Where a command writes: results and everything else.
+pub(crate) struct Output<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+}
+
+/// Runs `heq-run` on `arguments`, the first of which is the program's name.
+///
+/// Results go to `out`, progress, summaries and diagnostics to `err`.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitStatus {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            let _ = write!(err, "{error}");
+            return ExitStatus::Usage;
+        }
+        Err(help) => {
+            let _ = write!(out, "{help}");
+            return ExitStatus::Done;
+        }
+    };
+    let mut output = Output { out, err };
+    match dispatch(&arguments, &mut output) {
+        Ok(()) => ExitStatus::Done,
+        Err(diagnostic) => {
+            let _ = writeln!(output.err, "{diagnostic}");
+            diagnostic.code.exit_status()
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
+            Diagnostic::new(Code::BadOption, "--threads", error.to_string(), "give a small number")
+        })?;
+    }
+    let plan = read_plan(&arguments.plan)?;
+    match arguments.role {
+        RoleArgument::Client => client::run(plan, arguments, output),
+        RoleArgument::Local => local::run(plan, arguments, output),
+        RoleArgument::Server => server::run(plan, arguments, output),
+    }
+}
+
+/// The client's quantized samples from its input file.
+fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Diagnostic> {
+    let path = arguments.input.as_ref().ok_or_else(|| missing("--input FILE"))?;
+    let spec = plan.spec();
+    let array = read_array(path, None)?;
+    let samples = to_samples(&array, spec.input.shape, &spec.preparation)?;
+    let limit = arguments.limit.unwrap_or(usize::MAX);
+    if samples.is_empty() || limit == 0 {
+        let what = "there is no sample to run";
+        let remedy = "give a file with at least one sample, and a --limit of at least 1";
+        return Err(Diagnostic::new(Code::WrongInput, path.display().to_string(), what, remedy));
+    }
+    Ok(samples.iter().take(limit).map(|sample| spec.input.quantize(sample)).collect())
+}
+
+/// Writes and prints the client's outputs.
+fn deliver(
+    plan: &Plan,
+    arguments: &Arguments,
+    outputs: &[Vec<i64>],
+    output: &mut Output<'_>,
+) -> Result<(), Diagnostic> {
+    let scale = plan.spec().output_scale;
+    if let Some(path) = &arguments.output {
+        write_npy(path, &outputs_array(path, outputs, scale)?)?;
+    }
+    match output.out.write_all(describe_outputs(outputs, scale).as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let what = format!("cannot be written: {error}");
+            let remedy = "check where the output is redirected to";
+            Err(Diagnostic::new(Code::FileAccess, "standard output", what, remedy))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the statistics document if it was asked for.
+fn write_stats(arguments: &Arguments, document: &serde_json::Value) -> Result<(), Diagnostic> {
+    match &arguments.stats {
+        Some(path) => write_file(path, format!("{document:#}\n").as_bytes()),
+        None => Ok(()),
+    }
+}
+
+fn missing(option: &str) -> Diagnostic {
+    Diagnostic::new(
+        Code::BadOption,
+        "command line",
+        format!("this role needs {option}"),
+        "see heq-run --help for examples of each role",
+    )
+}

@@ -1,0 +1,64 @@
+//! What a run cost, predicted against measured, as a table for people.
+
+use crate::stats::{Measured, SessionStats};
+use comfy_table::{CellAlignment, Table, presets};
+use heq_ir::plan::Plan;
+use heq_ir::plan::cost::PartCost;
+use std::io::Write;
+
+/// Prints one row a step and the totals; a log that cannot be written is no fault.
+pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
+    let cost = plan.cost();
+    let inferences = u64::from(stats.inferences);
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["step", "kernel", "bytes predicted", "measured", "flights", "measured", "ms"]);
+    for ((layer, cost), measured) in plan.layers().iter().zip(&cost.layers).zip(&stats.layers) {
+        let name = layer.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+        table.add_row(row(&name.collect::<String>(), layer.kind.kernel(), cost, measured, inferences));
+    }
+    table.add_row(row("all steps", "", &cost.online(), &stats.online(), inferences));
+    table.add_row(row("random OTs", "", &cost.correlations, &stats.correlations, inferences));
+    table.add_row(row("set-up", "", &cost.setup, &stats.setup, 1));
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let _ = writeln!(err, "{table}\n{}", line(stats));
+}
+
+fn row(
+    name: &str,
+    kernel: &str,
+    cost: &PartCost,
+    measured: &Measured,
+    inferences: u64,
+) -> [String; 7] {
+    [
+        name.to_owned(),
+        kernel.to_owned(),
+        (cost.bytes() * inferences).to_string(),
+        (measured.bytes_up + measured.bytes_down).to_string(),
+        (cost.flights * inferences).to_string(),
+        measured.flights.to_string(),
+        format!("{:.1}", measured.wall_s * 1e3),
+    ]
+}
+
+/// The totals in one line.
+pub(super) fn line(stats: &SessionStats) -> String {
+    let online = stats.online();
+    let milliseconds = |part: &Measured| part.wall_s * 1e3;
+    format!(
+        "{} inference(s): {} bytes up, {} down, {} flights, {:.1} ms; random OTs {} bytes, {:.1} \
+         ms; set-up {} bytes, {:.1} ms",
+        stats.inferences,
+        online.bytes_up,
+        online.bytes_down,
+        online.flights,
+        milliseconds(&online),
+        stats.correlations.bytes_up + stats.correlations.bytes_down,
+        milliseconds(&stats.correlations),
+        stats.setup.bytes_up + stats.setup.bytes_down,
+        milliseconds(&stats.setup),
+    )
+}

@@ -1,0 +1,15 @@
+//! Executes a secure two-party plan.
+//!
+//! From the bottom up: [`share`] (what a party holds), [`protocol`] (interactive steps), [`session`]
+//! (handshake, keys, random OTs), [`executor`] (walks the plan), [`party`] (a whole run), [`cli`]
+//! (the program `heq-run`). Plans come checked from `heq_ir`; this crate never sees the compiler.
+
+pub mod cli;
+pub mod error;
+pub mod executor;
+pub mod party;
+pub mod protocol;
+mod random;
+pub mod session;
+pub mod share;
+pub mod stats;

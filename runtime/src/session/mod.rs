@@ -1,0 +1,202 @@
+//! A session: handshake, base OT, keys; then any number of inferences on one connection.
+//!
+//! Set-up: hello both ways, base OT and trees both ways, the client's public keys. After it a
+//! session holds everything that the steps of a plan need, and every secret in it is its own.
+
+mod correlations;
+mod hello;
+
+pub use correlations::Correlations;
+pub use hello::{MAX_INFERENCES, PROTOCOL_VERSION};
+
+use crate::error::RunError;
+use crate::protocol::linear::{PreparedWeights, RequestSeeds};
+use crate::protocol::{Link, Role};
+use crate::random::fresh_rng;
+use heq_he::Ring;
+use heq_he::client::SecretKey;
+use heq_he::sampling::Seed;
+use heq_he::server::ZeroKey;
+use heq_ir::plan::Plan;
+use heq_ir::plan::weights::ServerWeights;
+use heq_net::Channel;
+use hello::Hello;
+use rand_chacha::ChaCha20Rng;
+use rayon::prelude::*;
+
+/// A plan with the tables that both parties need for it.
+pub struct PreparedPlan {
+    plan: Plan,
+    rings: Vec<Ring>,
+}
+
+impl PreparedPlan {
+    /// Builds the tables of a plan.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let rings = plan.rlwe().iter().map(|&params| Ring::new(params)).collect();
+        Self { plan, rings }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The ring of parameter set `index`.
+    ///
+    /// # Errors
+    /// [`RunError::Internal`] if there is none, which a checked plan rules out.
+    pub fn ring(&self, index: usize) -> Result<&Ring, RunError> {
+        self.rings.get(index).ok_or(RunError::Internal { what: "a parameter set is missing" })
+    }
+}
+
+/// The server's weights, placed and transformed once for all sessions.
+pub struct PreparedServer {
+    layers: Vec<PreparedWeights>,
+}
+
+impl PreparedServer {
+    /// Checks the weights against the plan and prepares them.
+    ///
+    /// # Errors
+    /// [`RunError::User`] if the weights do not belong to the plan or break its bounds.
+    pub fn new(
+        plan: &PreparedPlan,
+        weights: &ServerWeights,
+        file: &str,
+    ) -> Result<Self, RunError> {
+        weights.check(&plan.plan, file)?;
+        let steps: Vec<_> = plan.plan.linear_steps().zip(&weights.layers).collect();
+        let layers = steps
+            .into_par_iter()
+            .map(|((_, step), weights)| {
+                Ok(PreparedWeights::new(plan.ring(step.choice.rlwe)?, &step, weights))
+            })
+            .collect::<Result<_, RunError>>()?;
+        Ok(Self { layers })
+    }
+
+    /// The weights of the `index`-th linear step.
+    ///
+    /// # Errors
+    /// [`RunError::Internal`] if there are none, which [`PreparedServer::new`] rules out.
+    pub fn layer(&self, index: usize) -> Result<&PreparedWeights, RunError> {
+        self.layers.get(index).ok_or(RunError::Internal { what: "weights are missing" })
+    }
+}
+
+/// The keys of a party, one for each parameter set.
+pub enum Keys {
+    /// The client's secret keys.
+    Client(Vec<SecretKey>),
+    /// What the server needs to encrypt zeros.
+    Server(Vec<ZeroKey>),
+}
+
+/// An established session.
+pub struct Session<'a> {
+    pub(crate) plan: &'a PreparedPlan,
+    pub(crate) role: Role,
+    pub(crate) channel: Channel,
+    pub(crate) correlations: Correlations,
+    pub(crate) keys: Keys,
+    pub(crate) seeds: RequestSeeds,
+    pub(crate) rng: ChaCha20Rng,
+    /// Number of inferences that the client announced.
+    pub inferences: u32,
+}
+
+impl<'a> Session<'a> {
+    /// Runs the set-up with the peer at the other end of `channel`.
+    ///
+    /// A client announces its number of `inferences`; a server's argument is ignored.
+    ///
+    /// # Errors
+    /// [`RunError::PeerIncompatible`] if the peer has another plan, version or the same role; other
+    /// variants if it goes away or breaks the protocol.
+    pub fn establish(
+        plan: &'a PreparedPlan,
+        role: Role,
+        mut channel: Channel,
+        inferences: u32,
+    ) -> Result<Self, RunError> {
+        let mut rng = fresh_rng()?;
+        let mine = Hello::new(role, plan.plan.digest(), inferences, &mut rng);
+        let handshake = mine.exchange(&mut channel)?;
+        let correlations = Correlations::establish(
+            role,
+            &handshake.session,
+            plan.plan.spec().ot_field_bits,
+            &mut channel,
+            &mut rng,
+        )?;
+        let a_primes = (0..).map(|index| Seed::derive(&handshake.server_nonce, "zero key", index));
+        let rings = plan.rings.iter().zip(a_primes);
+        let keys = match role {
+            Role::Client => {
+                let mut keys = Vec::with_capacity(plan.rings.len());
+                for (ring, a_prime) in rings {
+                    let (key, message) = SecretKey::generate(ring, &a_prime, &mut rng);
+                    channel.send(&message)?;
+                    keys.push(key);
+                }
+                Keys::Client(keys)
+            }
+            Role::Server => {
+                let mut keys = Vec::with_capacity(plan.rings.len());
+                for (ring, a_prime) in rings {
+                    let length = usize::try_from(ring.params().polynomial_bytes(0));
+                    let message = channel.recv(length.unwrap_or(usize::MAX))?;
+                    keys.push(ZeroKey::decode(ring, &a_prime, &message, &mut rng)?);
+                }
+                Keys::Server(keys)
+            }
+        };
+        Ok(Self {
+            plan,
+            role,
+            channel,
+            correlations,
+            keys,
+            seeds: RequestSeeds::new(handshake.client_nonce),
+            rng,
+            inferences: handshake.inferences,
+        })
+    }
+
+    /// The parts that steps on shared bits need.
+    pub(crate) fn link(&mut self) -> Link<'_> {
+        Link {
+            role: self.role,
+            channel: &mut self.channel,
+            sender: &mut self.correlations.sender_pool,
+            receiver: &mut self.correlations.receiver_pool,
+        }
+    }
+
+    /// Makes the random OTs of one inference.
+    ///
+    /// # Errors
+    /// [`RunError`] if the peer goes away or sends a malformed message.
+    pub fn prepare_inference(&mut self) -> Result<(), RunError> {
+        let rots = self.plan.plan.rots();
+        self.correlations.extend(self.role, rots, &mut self.channel)
+    }
+
+    /// Traffic of the session so far.
+    #[must_use]
+    pub fn meter(&self) -> heq_net::Meter {
+        self.channel.snapshot()
+    }
+
+    /// Waits until everything is sent, and closes the connection.
+    ///
+    /// # Errors
+    /// [`RunError`] if a message could not be sent.
+    pub fn close(self) -> Result<(), RunError> {
+        Ok(self.channel.close()?)
+    }
+}

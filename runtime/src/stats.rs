@@ -1,0 +1,125 @@
+//! What a run measured, and its JSON form `heq-stats/1`.
+
+use crate::protocol::Role;
+use heq_ir::plan::Plan;
+use heq_net::Meter;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Traffic and time of one part of a run. Up is client to server; bytes are on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Measured {
+    /// Bytes that the client sent.
+    pub bytes_up: u64,
+    /// Bytes that the server sent.
+    pub bytes_down: u64,
+    /// Sequential message steps.
+    pub flights: u64,
+    /// Wall time in seconds.
+    pub wall_s: f64,
+}
+
+impl Measured {
+    /// Adds what the party `role` saw.
+    pub fn add(&mut self, role: Role, meter: Meter, wall: Duration) {
+        let (up, down) = match role {
+            Role::Client => (meter.bytes_sent, meter.bytes_received),
+            Role::Server => (meter.bytes_received, meter.bytes_sent),
+        };
+        self.bytes_up += up;
+        self.bytes_down += down;
+        self.flights += u64::from(meter.horizon);
+        self.wall_s += wall.as_secs_f64();
+    }
+}
+
+/// What one session measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionStats {
+    /// Inferences that were run; all figures but set-up are their sums.
+    pub inferences: u32,
+    /// Handshake, base OT, keys.
+    pub setup: Measured,
+    /// OT extension.
+    pub correlations: Measured,
+    /// One entry a step.
+    pub layers: Vec<Measured>,
+}
+
+impl SessionStats {
+    /// Sum over all steps.
+    #[must_use]
+    pub fn online(&self) -> Measured {
+        self.layers.iter().fold(Measured::default(), |sum, layer| Measured {
+            bytes_up: sum.bytes_up + layer.bytes_up,
+            bytes_down: sum.bytes_down + layer.bytes_down,
+            flights: sum.flights + layer.flights,
+            wall_s: sum.wall_s + layer.wall_s,
+        })
+    }
+
+    /// The statistics as a `heq-stats/1` document.
+    #[must_use]
+    pub fn to_json(&self, plan: &Plan, link: &str, party: &str) -> serde_json::Value {
+        let rots = plan.rots().total() * u64::from(self.inferences);
+        let layers: Vec<_> = plan
+            .layers()
+            .iter()
+            .zip(&self.layers)
+            .map(|(layer, measured)| {
+                serde_json::json!({
+                    "name": layer.name,
+                    "kind": layer.kind.op().name(),
+                    "bytes_up": measured.bytes_up,
+                    "bytes_down": measured.bytes_down,
+                    "flights": measured.flights,
+                    "wall_s": measured.wall_s,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "schema": "heq-stats/1",
+            "plan": plan.digest().to_string(),
+            "model": plan.spec().model,
+            "link": link,
+            "inferences": self.inferences,
+            "setup": self.setup,
+            "offline": Measured::default(),
+            "online": self.online(),
+            "correlations": {
+                "bytes_up": self.correlations.bytes_up,
+                "bytes_down": self.correlations.bytes_down,
+                "flights": self.correlations.flights,
+                "wall_s": self.correlations.wall_s,
+                "made": rots,
+                "used": rots,
+            },
+            party: process_usage(),
+            "layers": layers,
+        })
+    }
+}
+
+/// CPU time and peak memory of this process, where the operating system tells.
+fn process_usage() -> serde_json::Value {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak_kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    serde_json::json!({
+        "cpu_s": cpu_seconds(),
+        "peak_rss_bytes": peak_kib.map(|kib| kib * 1024),
+    })
+}
+
+/// User and system time of this process in seconds.
+fn cpu_seconds() -> Option<f64> {
+    /// Linux reports `/proc/self/stat` times in units of 1/100 s on every architecture.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field, the program's name, may contain spaces; it ends with the last ')'.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+}

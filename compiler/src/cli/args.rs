@@ -1,0 +1,129 @@
+//! The command line of `heqc`.
+
+use crate::pass::lower_integer::multiplier::MultiplierBits;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use heq_ir::params::noise::is_allowed_budget;
+use heq_ir::plan::AccStrategy;
+use std::path::PathBuf;
+
+/// Compiles a quantized ONNX model into a secure two-party plan.
+#[derive(Debug, Parser)]
+#[command(name = "heqc", version, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Writes a public plan, and beside it the server's weights
+    Compile(CompileArguments),
+    /// Shows what every step of a plan will cost
+    Report(ReportArguments),
+    /// Evaluates the integer network in the clear
+    Simulate(SimulateArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heqc compile model.onnx -o plan.heq")]
+pub(super) struct CompileArguments {
+    /// The quantized ONNX model
+    pub(super) model: PathBuf,
+    /// The plan to write; the weights go to PLAN.server.heq beside it
+    #[arg(short, long, value_name = "PLAN.heq")]
+    pub(super) output: PathBuf,
+    /// How accumulator widths are derived; worst-case keeps every trace of the weights out of the
+    /// public plan, weight-aware is narrower and lets the plan bound their norms
+    #[arg(long, value_enum, default_value = "weight-aware")]
+    pub(super) acc_bits: AccBits,
+    /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K at least 40
+    #[arg(long, value_name = "2^-K", default_value = "2^-40", value_parser = parse_budget)]
+    pub(super) error_budget: u32,
+    /// Width of the multipliers that are folded into the weights
+    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = parse_multiplier)]
+    pub(super) multiplier_bits: MultiplierBits,
+    /// Factor on 8-bit pixels before mean and deviation (default 1/255)
+    #[arg(long, value_name = "FACTOR")]
+    pub(super) input_scale: Option<f64>,
+    /// Mean of every channel, subtracted from scaled pixels
+    #[arg(long, value_name = "MEAN,…", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(super) input_mean: Vec<f64>,
+    /// Standard deviation of every channel, by which the difference is divided
+    #[arg(long, value_name = "STD,…", value_delimiter = ',')]
+    pub(super) input_std: Vec<f64>,
+    /// Print the report as JSON instead of a summary
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heqc report plan.heq --format json")]
+pub(super) struct ReportArguments {
+    /// The plan
+    pub(super) plan: PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: ReportFormat,
+    /// The same as --format json
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  heqc simulate plan.heq --input digit.png --output logits.npy"
+)]
+pub(super) struct SimulateArguments {
+    /// The plan
+    pub(super) plan: PathBuf,
+    /// The server's weights (default: PLAN.server.heq beside the plan)
+    #[arg(long, value_name = "PLAN.server.heq")]
+    pub(super) weights: Option<PathBuf>,
+    /// Samples: .npy, .npz, PNG or JPEG
+    #[arg(long, value_name = "FILE")]
+    pub(super) input: PathBuf,
+    /// Where to write the outputs as float32
+    #[arg(long, value_name = "FILE.npy")]
+    pub(super) output: Option<PathBuf>,
+    /// Evaluate this many samples only
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum AccBits {
+    WorstCase,
+    WeightAware,
+}
+
+impl From<AccBits> for AccStrategy {
+    fn from(bits: AccBits) -> Self {
+        match bits {
+            AccBits::WorstCase => Self::WorstCase,
+            AccBits::WeightAware => Self::WeightAware,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ReportFormat {
+    Table,
+    Json,
+}
+
+fn parse_budget(text: &str) -> Result<u32, String> {
+    let budget = text.strip_prefix("2^-").and_then(|exponent| exponent.parse().ok());
+    budget
+        .filter(|&budget| is_allowed_budget(budget))
+        .ok_or_else(|| "give 2^-K with K from 40 to 128".to_owned())
+}
+
+fn parse_multiplier(text: &str) -> Result<MultiplierBits, String> {
+    match text {
+        "auto" => Ok(MultiplierBits::Auto),
+        number => number
+            .parse()
+            .map(MultiplierBits::Fixed)
+            .map_err(|_| "give auto or a number of bits".to_owned()),
+    }
+}

@@ -1,0 +1,41 @@
+//! The whole compilation: ONNX bytes to a plan and its weights.
+
+use crate::analysis::range::linear_facts;
+use crate::lower::assign_domains::assign_domains;
+use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
+use crate::pipeline::{ImportOptions, import};
+use crate::select::choose;
+use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
+
+/// What the user decides about a compilation.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// About the import.
+    pub import: ImportOptions,
+    /// About the plan.
+    pub plan: PlanOptions,
+}
+
+/// Compiles the ONNX model in `bytes`; `file_name` names it in diagnostics.
+///
+/// The same bytes and options give the same plan, byte for byte.
+///
+/// # Errors
+/// Diagnostics for everything in the model that is not supported, or for every constraint that no
+/// plan satisfies.
+pub fn compile(
+    bytes: &[u8],
+    file_name: &str,
+    options: &CompileOptions,
+) -> Result<Compiled, Diagnostics> {
+    let network = import(bytes, file_name, &options.import)?;
+    let channels = network.input.shape.channels;
+    options.plan.preparation.check_channels(channels).map_err(|error| {
+        let remedy = "give one value for every channel of the model's input";
+        Diagnostic::new(Code::BadOption, "--input-mean, --input-std", error.to_string(), remedy)
+    })?;
+    let facts = linear_facts(&network, options.plan.acc_strategy)?;
+    let program = assign_domains(&network, &facts)?;
+    let selection = choose(&program, &facts, options.plan.error_budget_log2)?;
+    Ok(lower_plan(&network, &program, &selection, &options.plan)?)
+}

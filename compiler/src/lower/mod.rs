@@ -1,0 +1,4 @@
+//! From the integer network to a plan: domains first, then the planner's choices.
+
+pub mod assign_domains;
+pub mod plan;

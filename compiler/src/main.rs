@@ -1,0 +1,9 @@
+//! `heqc`: compiles quantized ONNX models into secure two-party plans.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let status = heq_compiler::cli::run(std::env::args_os(), &mut out, &mut err);
+    ExitCode::from(status as u8)
+}

@@ -1,0 +1,229 @@
+//! Integer multipliers for the real factors of a requantization.
+//!
+//! Symbols: `M[k]` is the real factor of channel k, `m[k]` its integer multiplier of `mu` bits, `s`
+//! the common shift: `M[k] ~ m[k]/2^s`, with `s` the largest for which `|m[k]| <= 2^mu - 1`.
+//! Source: docs/integer-network.md.
+
+/// The widest multiplier that is chosen automatically, in bits.
+const MAX_AUTO_BITS: u32 = 12;
+
+/// The widest multiplier that can be asked for, in bits.
+pub const MAX_FIXED_BITS: u32 = 16;
+
+/// Largest shift; the accumulator must fit in 64 bits together with it.
+const MAX_SHIFT: i32 = 62;
+
+/// How far, relatively, a factor may be from `m/2^s` and still count as exactly it. Factors are
+/// products of about six binary32 numbers and a square root, each with a relative error of at most
+/// 2^-24; 2^-20 covers them, and moves an 8-bit result by less than 2^-12 of its step.
+const EXACT_TOLERANCE: f64 = 1.0 / (1 << 20) as f64;
+
+/// How wide multipliers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MultiplierBits {
+    /// As wide as the precision of each layer asks for, at most 12 bits.
+    #[default]
+    Auto,
+    /// This many bits, 1 to [`MAX_FIXED_BITS`]; fewer where they are exact.
+    Fixed(u32),
+}
+
+/// Multipliers with their common power of two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Multipliers {
+    /// `m[k]`.
+    pub(super) values: Vec<i64>,
+    /// `mu`; 0 if every multiplier is 1 or -1.
+    pub(super) bits: u32,
+    /// `s`.
+    pub(super) shift: i32,
+}
+
+/// Multipliers for factors `real` before an output of `output_bits` bits, with a shift that can be
+/// executed; `None` if there are none.
+pub(super) fn with_shift(
+    real: &[f64],
+    output_bits: u32,
+    choice: MultiplierBits,
+) -> Option<Multipliers> {
+    let chosen = choose(real, output_bits, choice, 0)?;
+    (chosen.shift <= MAX_SHIFT).then_some(chosen)
+}
+
+/// Multipliers for factors `real` of a result that is not requantized, and the real value of one
+/// step of the result; `None` if every factor is 0. Any common factor will do, so ratios that are
+/// exact are preferred.
+pub(super) fn with_scale(real: &[f64], choice: MultiplierBits) -> Option<(Multipliers, f64)> {
+    /// Precision asked of a result that has no width of its own, in bits.
+    const RESULT_BITS: u32 = 8;
+    let smallest = real.iter().map(|m| m.abs()).filter(|m| *m > 0.0).fold(f64::INFINITY, f64::min);
+    if !smallest.is_finite() {
+        return None;
+    }
+    let chosen = choose(real, RESULT_BITS, choice, i32::MIN)?;
+    let ratios: Vec<f64> = real.iter().map(|m| m / smallest).collect();
+    if let Some(values) = round_all(&ratios, 0) {
+        let bits = width(&values);
+        if bits <= chosen.bits && is_exact(&ratios, &values, 0) {
+            return Some((Multipliers { values, bits, shift: 0 }, smallest));
+        }
+    }
+    let scale = power_of_two(-chosen.shift);
+    Some((chosen, scale))
+}
+
+/// The fewest bits that are exact or precise enough, or the ones asked for.
+fn choose(
+    real: &[f64],
+    output_bits: u32,
+    choice: MultiplierBits,
+    least_shift: i32,
+) -> Option<Multipliers> {
+    let largest = real.iter().map(|m| m.abs()).fold(0.0, f64::max);
+    if largest <= 0.0 {
+        return Some(Multipliers { values: vec![0; real.len()], bits: 1, shift: 0 });
+    }
+    let (most_bits, fixed) = match choice {
+        MultiplierBits::Auto => (MAX_AUTO_BITS, false),
+        MultiplierBits::Fixed(bits) => (bits, true),
+    };
+    for bits in 1..=most_bits {
+        let shift = largest_shift(largest, bits)?;
+        if shift < least_shift {
+            continue;
+        }
+        let values = round_all(real, shift)?;
+        let exact = is_exact(real, &values, shift);
+        let precise = !fixed && is_precise(real, &values, output_bits);
+        if exact || precise || bits == most_bits {
+            let bits = if exact { width(&values) } else { bits };
+            return Some(Multipliers { values, bits, shift });
+        }
+    }
+    None
+}
+
+/// The largest `s` with `round(largest*2^s) <= 2^bits - 1`.
+fn largest_shift(largest: f64, bits: u32) -> Option<i32> {
+    let limit = f64::from((1_u32 << bits) - 1) + 0.5;
+    let estimate = (limit / largest).log2().floor();
+    if estimate.abs() > 512.0 {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
+    let mut shift = estimate as i32;
+    while largest * power_of_two(shift) >= limit {
+        shift -= 1;
+    }
+    while largest * power_of_two(shift + 1) < limit {
+        shift += 1;
+    }
+    Some(shift)
+}
+
+/// `round(real[k]*2^shift)`, ties away from zero.
+pub(super) fn round_all(real: &[f64], shift: i32) -> Option<Vec<i64>> {
+    real.iter().map(|value| round(value * power_of_two(shift))).collect()
+}
+
+/// The nearest integer, ties away from zero; `None` beyond 62 bits.
+pub(super) fn round(value: f64) -> Option<i64> {
+    let limit = power_of_two(62);
+    #[expect(clippy::cast_possible_truncation, reason = "guarded by the limit")]
+    (value.abs() < limit).then(|| value.round() as i64)
+}
+
+/// Whether every factor is its multiplier times a power of two, up to the rounding of binary32.
+#[expect(clippy::cast_precision_loss, reason = "multipliers that matter have at most 16 bits")]
+fn is_exact(real: &[f64], values: &[i64], shift: i32) -> bool {
+    real.iter().zip(values).all(|(real, &value)| {
+        let scaled = real * power_of_two(shift);
+        (scaled - value as f64).abs() <= EXACT_TOLERANCE * scaled.abs()
+    })
+}
+
+/// Whether the multiplier at the 10th percentile (nearest rank, channels that are 0 left out) keeps
+/// two bits more than the output has.
+fn is_precise(real: &[f64], values: &[i64], output_bits: u32) -> bool {
+    let used = real.iter().zip(values).filter(|(real, _)| real.abs() > 0.0);
+    let mut sizes: Vec<u64> = used.map(|(_, value)| value.unsigned_abs()).collect();
+    sizes.sort_unstable();
+    let rank = sizes.len().div_ceil(10).max(1);
+    sizes.get(rank - 1).is_none_or(|&size| size >= 1 << (output_bits + 1))
+}
+
+/// Bits of the largest multiplier; 0 if all are 1 or -1.
+fn width(values: &[i64]) -> u32 {
+    if values.iter().all(|value| value.unsigned_abs() == 1) {
+        return 0;
+    }
+    let largest = values.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0);
+    (u64::BITS - largest.leading_zeros()).max(1)
+}
+
+fn power_of_two(exponent: i32) -> f64 {
+    2.0_f64.powi(exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(real: &[f64], output_bits: u32, values: &[i64], bits: u32, shift: i32) {
+        let found = with_shift(real, output_bits, MultiplierBits::Auto).unwrap();
+        let expected = Multipliers { values: values.to_vec(), bits, shift };
+        assert_eq!(found, expected, "{real:?} before {output_bits} bits");
+    }
+
+    #[test]
+    fn exact_factors_need_few_bits() {
+        check(&[0.125; 3], 4, &[1, 1, 1], 0, 3);
+        check(&[0.125, -0.125], 4, &[1, -1], 0, 3);
+        check(&[0.125, 0.5, 0.25], 4, &[1, 4, 2], 3, 3);
+        check(&[0.375, 0.0], 4, &[3, 0], 2, 3);
+        check(&[0.125 * (1.0 + 1e-7)], 4, &[1], 0, 3);
+        check(&[0.0; 2], 4, &[0, 0], 1, 0);
+    }
+
+    #[test]
+    fn other_factors_keep_two_bits_more_than_the_output() {
+        check(&[0.0371], 4, &[38], 6, 10);
+        check(&[0.0371], 2, &[9], 4, 8);
+        // The smallest of 20 channels is below the 10th percentile, the second smallest is not.
+        let mut real = vec![0.0371; 18];
+        real.extend([0.0371 / 64.0, 0.0371 / 4.1]);
+        let found = with_shift(&real, 4, MultiplierBits::Auto).unwrap();
+        assert_eq!((found.bits, found.shift), (8, 12));
+        assert_eq!(found.values[18..], [2, 37]);
+    }
+
+    #[test]
+    fn width_asked_for() {
+        let found = with_shift(&[0.0371], 4, MultiplierBits::Fixed(3)).unwrap();
+        assert_eq!((&found.values[..], found.bits, found.shift), (&[5][..], 3, 7));
+        let exact = with_shift(&[0.5], 4, MultiplierBits::Fixed(3)).unwrap();
+        assert_eq!((exact.bits, exact.shift), (0, 1));
+    }
+
+    #[test]
+    fn factors_out_of_reach() {
+        assert_eq!(with_shift(&[1e5], 4, MultiplierBits::Auto), None);
+        assert_eq!(with_shift(&[1e-30], 4, MultiplierBits::Auto), None);
+        assert_eq!(with_shift(&[1e-300], 4, MultiplierBits::Auto), None);
+        check(&[100.3], 1, &[100], 7, 0);
+    }
+
+    #[test]
+    fn results_without_requantization_share_a_scale() {
+        let (found, scale) = with_scale(&[0.003; 4], MultiplierBits::Auto).unwrap();
+        assert_eq!((found.values, found.bits), (vec![1; 4], 0));
+        assert!((scale - 0.003).abs() < 1e-12);
+        let (found, scale) = with_scale(&[0.003, -0.012], MultiplierBits::Auto).unwrap();
+        assert_eq!((found.values, found.bits), (vec![1, -4], 3));
+        assert!((scale - 0.003).abs() < 1e-12);
+        assert_eq!(with_scale(&[0.0; 2], MultiplierBits::Auto), None);
+        let (found, scale) = with_scale(&[0.003, 0.0071], MultiplierBits::Auto).unwrap();
+        assert_eq!((found.values, found.bits), (vec![786, 1861], 11));
+        assert!((scale - 1.0 / f64::from(1 << 18)).abs() < 1e-12);
+    }
+}

@@ -235,7 +235,13 @@ mod tests {
     use super::*;
     use crate::geometry::Window;
 
-    fn geometry(input: [usize; 3], k: usize, kernel: usize, stride: usize, pad: usize) -> ConvGeometry {
+    fn geometry(
+        input: [usize; 3],
+        k: usize,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+    ) -> ConvGeometry {
         ConvGeometry {
             input: Chw::new(input[0], input[1], input[2]),
             out_channels: k,
@@ -246,9 +252,9 @@ mod tests {
     fn naive(g: &ConvGeometry, x: &[i64], w: &[i64]) -> Vec<i64> {
         let (out, [r, s]) = (g.output().unwrap(), g.window.kernel);
         let mut y = vec![0; out.len()];
-        for (k, oy, ox) in (0..out.len()).map(|i| {
-            (i / (out.height * out.width), i / out.width % out.height, i % out.width)
-        }) {
+        for (k, oy, ox) in (0..out.len())
+            .map(|i| (i / (out.height * out.width), i / out.width % out.height, i % out.width))
+        {
             for tap in 0..g.fan_in() {
                 let (c, i, j) = (tap / (r * s), tap / s % r, tap % s);
                 let extents = [g.input.height, g.input.width];
@@ -261,7 +267,13 @@ mod tests {
         y
     }
 
-    fn by_polynomials(layout: &ConvLayout, n: usize, x: &[i64], w: &[i64], outputs: usize) -> Vec<i64> {
+    fn by_polynomials(
+        layout: &ConvLayout,
+        n: usize,
+        x: &[i64],
+        w: &[i64],
+        outputs: usize,
+    ) -> Vec<i64> {
         let counts = layout.counts();
         let mut y = vec![i64::MIN; outputs];
         for spatial in 0..counts.spatial {

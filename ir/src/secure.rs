@@ -190,7 +190,12 @@ impl SecureOp {
                     check_elements(step, *shape)?;
                     Ok(ValueType { shape: *shape, domain: Domain::Client })
                 }
-                _ => Err(TypeError::Width { step, what: "the operand is missing" }),
+                Self::Linear(_)
+                | Self::Requantize { .. }
+                | Self::MaxPool { .. }
+                | Self::ToArithmetic { .. }
+                | Self::Flatten
+                | Self::Open => Err(TypeError::Width { step, what: "the operand is missing" }),
             };
         };
         let wrong_domain = || TypeError::Domain { step, domain };
@@ -204,7 +209,7 @@ impl SecureOp {
                     "weights have 1 to 8 bits and multipliers at most 12",
                 )?;
                 width(op.acc_bits >= 2 && op.guard_bits == 1, "l >= 2 and g = 1")?;
-                width(op.acc_bits + 1 <= MAX_SHARE_BITS, "the accumulator is too wide")?;
+                width(op.acc_bits < MAX_SHARE_BITS, "the accumulator is too wide")?;
                 if let Domain::Arithmetic { bits } = domain {
                     width(bits >= op.acc_bits, "shares are narrower than the accumulator")?;
                 }
@@ -216,10 +221,7 @@ impl SecureOp {
                     Domain::Accumulator { acc_bits: op.acc_bits, guard_bits: op.guard_bits };
                 ValueType { shape: output, domain }
             }
-            (
-                Self::Requantize { widths, range },
-                Domain::Accumulator { acc_bits, guard_bits },
-            ) => {
+            (Self::Requantize { widths, range }, Domain::Accumulator { acc_bits, guard_bits }) => {
                 width(
                     widths.acc_bits == acc_bits && widths.guard_bits == guard_bits,
                     "widths differ from the accumulator's",

@@ -68,7 +68,8 @@ impl Session<'_> {
                     Value::Words(words)
                 }
                 (LayerKind::Requantize { widths, range, form }, Value::Words(shares)) => {
-                    let offset = if self.role == Role::Server { widths.offset(range.lo) } else { 0 };
+                    let offset =
+                        if self.role == Role::Server { widths.offset(range.lo) } else { 0 };
                     let word_mask = mask(widths.word_bits());
                     let moved: Words = Zeroizing::new(
                         shares.iter().map(|word| word.wrapping_add(offset) & word_mask).collect(),

@@ -47,8 +47,10 @@ fn run<'c>(
     inferences: u32,
     contribution: impl Fn(usize) -> Option<Contribution<'c>>,
 ) -> Result<(Vec<Vec<i64>>, SessionStats), RunError> {
-    let mut stats =
-        SessionStats { layers: vec![Measured::default(); plan.plan().layers().len()], ..Default::default() };
+    let mut stats = SessionStats {
+        layers: vec![Measured::default(); plan.plan().layers().len()],
+        ..Default::default()
+    };
     let start = Instant::now();
     let mut session = Session::establish(plan, role, channel, inferences)?;
     stats.setup.add(role, session.meter(), start.elapsed());
@@ -57,8 +59,8 @@ fn run<'c>(
         let (start, before) = (Instant::now(), session.meter());
         session.prepare_inference()?;
         stats.correlations.add(role, session.meter().since(before), start.elapsed());
-        let contribution = contribution(index)
-            .ok_or(RunError::Internal { what: "an inference has no input" })?;
+        let contribution =
+            contribution(index).ok_or(RunError::Internal { what: "an inference has no input" })?;
         outputs.push(session.infer(&contribution, &mut stats.layers)?);
         stats.inferences += 1;
     }

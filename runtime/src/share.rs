@@ -99,7 +99,7 @@ pub(crate) fn read_planes(message: &[u8], elements: usize) -> impl Iterator<Item
             padded[..part.len()].copy_from_slice(part);
             *word = u64::from_le_bytes(padded);
         }
-        if elements % 64 != 0
+        if !elements.is_multiple_of(64)
             && let Some(last) = plane.0.last_mut()
         {
             *last &= (1 << (elements % 64)) - 1;
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn planes_round_trip_at_every_length() {
         for elements in [1, 7, 8, 9, 63, 64, 65, 130] {
-            let plane = Plane::from_bits(elements, (0..).map(|i: u64| i * i / 3 & 1));
+            let plane = Plane::from_bits(elements, (0..).map(|i: u64| (i * i / 3) & 1));
             let mut message = Vec::new();
             plane.write_to(&mut message, elements);
             Plane::ones(elements).write_to(&mut message, elements);

@@ -1,5 +1,11 @@
 //! Interactive steps between two parties on ideal random OTs: results against their definitions, and
 //! traffic against the count.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "clippy exempts test functions, not their helpers"
+)]
 
 use heq_ir::plan::{open_bytes, to_arithmetic_bytes};
 use heq_ir::protocol::count::CountMachine;
@@ -105,8 +111,10 @@ fn maximum_of_shared_values() {
         let values: Vec<Vec<u64>> = (0..positions)
             .map(|_| (0..elements).map(|_| rng.next_u64() & mask(bits)).collect())
             .collect();
-        let masks: Vec<Vec<u64>> =
-            values.iter().map(|v| v.iter().map(|_| rng.next_u64() & mask(bits)).collect()).collect();
+        let masks: Vec<Vec<u64>> = values
+            .iter()
+            .map(|v| v.iter().map(|_| rng.next_u64() & mask(bits)).collect())
+            .collect();
         let mut counter = CountMachine::new(elements);
         max_over_positions(&mut counter, vec![vec![(); bits as usize]; positions]).unwrap();
         let traffic = counter.finish();
@@ -139,10 +147,7 @@ fn bits_become_arithmetic_shares() {
     for (planes, bits, lo) in [(4, 16, 0), (3, 4, -4), (1, 2, 0), (8, 48, -128), (4, 5, 100)] {
         let elements = 1 << (2 * planes.min(5));
         let (up, down) = to_arithmetic_bytes(elements, planes, bits);
-        let rots = RotCounts {
-            server_sends: u64::from(planes) * elements as u64,
-            client_sends: 0,
-        };
+        let rots = RotCounts { server_sends: u64::from(planes) * elements as u64, client_sends: 0 };
         let share = |role: Role, i: usize| match role {
             Role::Client => i as u64 & mask(planes),
             Role::Server => (i as u64 >> planes) & mask(planes),
@@ -168,8 +173,7 @@ fn bits_become_arithmetic_shares() {
 fn opening_removes_the_guard_bit() {
     let acc_bits = 5;
     let words = 1_u64 << (acc_bits + 1);
-    let pairs: Vec<(u64, u64)> =
-        (0..words).flat_map(|x| (0..words).map(move |y| (x, y))).collect();
+    let pairs: Vec<(u64, u64)> = (0..words).flat_map(|x| (0..words).map(move |y| (x, y))).collect();
     let (up, down) = open_bytes(pairs.len(), acc_bits);
     let rots = RotCounts { server_sends: pairs.len() as u64, client_sends: 0 };
     let (client, server, meter) = two_parties(rots, |link| {

@@ -128,7 +128,9 @@ fn worst_case(
         return Err(Diagnostic::new(
             Code::BiasTooLarge,
             &layer.name,
-            format!("a bias of magnitude {largest_bias} exceeds the largest sum of products {products}"),
+            format!(
+                "a bias of magnitude {largest_bias} exceeds the largest sum of products {products}"
+            ),
             "compile with --acc-bits weight-aware, which derives the width from the weights",
         ));
     }
@@ -161,9 +163,15 @@ mod tests {
 
     #[test]
     fn signed_widths() {
-        for (lowest, highest, bits) in
-            [(0, 0, 1), (-1, 0, 1), (0, 1, 2), (-2, 1, 2), (-128, 127, 8), (-129, 0, 9), (0, 128, 9)]
-        {
+        for (lowest, highest, bits) in [
+            (0, 0, 1),
+            (-1, 0, 1),
+            (0, 1, 2),
+            (-2, 1, 2),
+            (-128, 127, 8),
+            (-129, 0, 9),
+            (0, 128, 9),
+        ] {
             assert_eq!(signed_bits(lowest, highest), bits, "[{lowest}, {highest}]");
         }
     }

@@ -70,9 +70,7 @@ pub(super) struct ReportArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  heqc simulate plan.heq --input digit.png --output logits.npy"
-)]
+#[command(after_help = "Example:\n  heqc simulate plan.heq --input digit.png --output logits.npy")]
 pub(super) struct SimulateArguments {
     /// The plan
     pub(super) plan: PathBuf,

@@ -16,7 +16,8 @@ pub(super) fn run(arguments: &SimulateArguments, out: &mut dyn Write) -> Result<
     let weights = read_weights(&weights_path, &plan)?;
     let spec = plan.spec();
     let array = read_array(&arguments.input, None).map_err(Diagnostic::from)?;
-    let samples = to_samples(&array, spec.input.shape, &spec.preparation).map_err(Diagnostic::from)?;
+    let samples =
+        to_samples(&array, spec.input.shape, &spec.preparation).map_err(Diagnostic::from)?;
     let limit = arguments.limit.unwrap_or(usize::MAX);
     let mut outputs = Vec::new();
     for sample in samples.iter().take(limit) {

@@ -7,9 +7,7 @@ use heq_ir::geometry::Chw;
 use heq_ir::layout::{ConvLayout, ConvTile, LayoutCounts};
 use heq_ir::params::noise::NoiseModel;
 use heq_ir::params::security::max_modulus_bits;
-use heq_ir::params::{
-    MAX_MODULUS_BITS, MIN_MODULUS_BITS, RING_DEGREES, RlweParams, RlweSpec,
-};
+use heq_ir::params::{MAX_MODULUS_BITS, MIN_MODULUS_BITS, RING_DEGREES, RlweParams, RlweSpec};
 use heq_ir::plan::weights::largest_group_norm;
 use heq_ir::secure::LinearOp;
 use heq_ir::traffic::wire_bytes;
@@ -100,7 +98,8 @@ fn tiles(op: &LinearOp, output: Chw, ring_degree: usize) -> impl Iterator<Item =
                 let most = ring_degree / area.saturating_mul(in_channels).max(1);
                 let most = most.min(geometry.out_channels);
                 let groups = geometry.out_channels.checked_div(most)?.max(1);
-                let groups = if groups * most < geometry.out_channels { groups + 1 } else { groups };
+                let groups =
+                    if groups * most < geometry.out_channels { groups + 1 } else { groups };
                 let out_channels = geometry.out_channels.div_ceil(groups);
                 Some(ConvTile { output: [height, width], in_channels, out_channels })
             })

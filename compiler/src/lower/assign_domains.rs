@@ -74,9 +74,10 @@ pub fn assign_domains(
                 let op = SecureOp::MaxPool { window: pool.window };
                 Lowered { node: push(&mut program, operand.node, op, None)?, ..operand }
             }
-            IntegerOp::Flatten => {
-                Lowered { node: push(&mut program, operand.node, SecureOp::Flatten, None)?, ..operand }
-            }
+            IntegerOp::Flatten => Lowered {
+                node: push(&mut program, operand.node, SecureOp::Flatten, None)?,
+                ..operand
+            },
         };
         values.push(lowered);
     }
@@ -138,5 +139,10 @@ fn share_bits(network: &IntegerNetwork, facts: &[Option<LinearFacts>], value: Va
 }
 
 fn untyped(name: &str, error: &TypeError) -> Diagnostic {
-    Diagnostic::new(Code::Internal, name, error.to_string(), "this is a fault of heqc; please report it")
+    Diagnostic::new(
+        Code::Internal,
+        name,
+        error.to_string(),
+        "this is a fault of heqc; please report it",
+    )
 }

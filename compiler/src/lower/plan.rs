@@ -88,9 +88,12 @@ pub fn lower_plan(
         ot_field_bits: options.ot_field_bits,
         layers,
     };
-    let (plan, plan_bytes) = codec::encode_plan(spec).map_err(|error| match &error {
-        codec::CodecError::Rejected(_) => fault(&network.name, error.to_string()),
-        _ => error.into_diagnostic(&network.name),
+    let (plan, plan_bytes) = codec::encode_plan(spec).map_err(|error| {
+        if matches!(error, codec::CodecError::Rejected(_)) {
+            fault(&network.name, error.to_string())
+        } else {
+            error.into_diagnostic(&network.name)
+        }
     })?;
     let weights = ServerWeights { plan: plan.digest(), layers: weights };
     weights.check(&plan, &network.name)?;

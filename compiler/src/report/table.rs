@@ -8,8 +8,18 @@ use heq_ir::plan::cost::PartCost;
 use std::fmt::Write as _;
 
 const COLUMNS: [&str; 12] = [
-    "#", "operator", "name", "kernel", "bits", "out", "N", "log2 q", "cts up/down", "bytes up",
-    "bytes down", "flights",
+    "#",
+    "operator",
+    "name",
+    "kernel",
+    "bits",
+    "out",
+    "N",
+    "log2 q",
+    "cts up/down",
+    "bytes up",
+    "bytes down",
+    "flights",
 ];
 
 /// Columns from this one on are numbers.

@@ -36,7 +36,8 @@ pub fn describe_outputs(outputs: &[Vec<i64>], scale: f64) -> String {
     for (sample, output) in outputs.iter().enumerate().take(MAX_LINES) {
         if let Some(top) = top1(output) {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "sample {sample}: class {top} ({:.4})", real(output[top], scale));
+            let _ =
+                writeln!(text, "sample {sample}: class {top} ({:.4})", real(output[top], scale));
         }
     }
     if outputs.len() > MAX_LINES {

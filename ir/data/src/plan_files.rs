@@ -15,12 +15,12 @@ use std::path::Path;
 pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Diagnostic> {
     let place = path.display().to_string();
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| {
+    File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes)).map_err(
+        |error| {
             let remedy = "check the path and its permissions";
             Diagnostic::new(Code::FileAccess, &place, format!("cannot be read: {error}"), remedy)
-        })?;
+        },
+    )?;
     if bytes.len() > limit {
         let what = format!("is larger than the limit of {limit} bytes");
         return Err(Diagnostic::new(Code::TooLarge, place, what, "give the right file"));

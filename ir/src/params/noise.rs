@@ -83,13 +83,9 @@ mod tests {
 
     #[test]
     fn margin_halves_with_every_output_bit() {
-        let params =
-            RlweParams::check(RlweSpec { ring_degree: 2048, modulus_bits: 40 }).unwrap();
-        let model = NoiseModel {
-            weight_norm_squared: 1e6,
-            request_drop_bits: 2,
-            response_drop_bits: 9,
-        };
+        let params = RlweParams::check(RlweSpec { ring_degree: 2048, modulus_bits: 40 }).unwrap();
+        let model =
+            NoiseModel { weight_norm_squared: 1e6, request_drop_bits: 2, response_drop_bits: 9 };
         let ratio = model.margin(&params, 17) / model.margin(&params, 18);
         assert!((ratio - 2.0).abs() < 1e-9);
     }

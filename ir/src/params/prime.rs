@@ -22,7 +22,7 @@ fn is_prime_vt(n: u64) -> bool {
     if n < 2 {
         return false;
     }
-    if let Some(&base) = BASES.iter().find(|&&base| n % base == 0) {
+    if let Some(&base) = BASES.iter().find(|&&base| n.is_multiple_of(base)) {
         return n == base;
     }
     let twos = (n - 1).trailing_zeros();
@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn agrees_with_trial_division() {
-        let trial = |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+        let trial =
+            |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
         for n in 0..5_000 {
             assert_eq!(is_prime_vt(n), trial(n), "{n}");
         }

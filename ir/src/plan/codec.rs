@@ -82,10 +82,7 @@ impl CodecError {
             Self::Rejected(_) => {
                 (Code::PlanRejected, "do not trust this file; compile the model again with heqc")
             }
-            Self::Length { .. }
-            | Self::Magic { .. }
-            | Self::Checksum
-            | Self::Payload(_) => {
+            Self::Length { .. } | Self::Magic { .. } | Self::Checksum | Self::Payload(_) => {
                 (Code::NotAPlan, "copy the file again, or write it anew with heqc compile")
             }
         };

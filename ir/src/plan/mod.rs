@@ -13,13 +13,13 @@ pub mod weights;
 pub use check::PlanError;
 pub use traffic::{HELLO_BYTES, open_bytes, to_arithmetic_bytes};
 
+use crate::geometry::Window;
 use crate::integer::{IntRange, NetworkInput, ValueId};
 use crate::layout::{ConvLayout, ConvTile};
 use crate::params::{RlweParams, RlweSpec};
 use crate::preparation::InputPreparation;
 use crate::protocol::requantize::{RequantizeForm, RequantizeWidths};
 use crate::secure::{LinearOp, SecureOp, ValueType};
-use crate::geometry::Window;
 use serde::{Deserialize, Serialize};
 
 /// How accumulator widths were derived.

@@ -11,7 +11,7 @@ use crate::traffic::{RotCounts, Step, Traffic};
 
 /// Bytes of the first message of either party: protocol magic and version, role, plan digest, nonce
 /// and number of inferences.
-pub const HELLO_BYTES: u64 = 8 + 4 + 4 + 32 + 32 + 4;
+pub const HELLO_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
 
 /// Bytes of a point of the base OT's group.
 const POINT_BYTES: u64 = 32;
@@ -29,7 +29,7 @@ impl Plan {
         let exchange = |bytes| Step::Exchange { up: bytes, down: bytes };
         let keys = self.rlwe().iter().map(|params| params.polynomial_bytes(0)).collect();
         let steps = vec![
-            exchange(HELLO_BYTES),
+            exchange(HELLO_BYTES as u64),
             exchange(POINT_BYTES),
             exchange(COLUMNS * POINT_BYTES),
             exchange(2 * BLOCK_BYTES * (COLUMNS - COLUMNS / self.field_bits())),

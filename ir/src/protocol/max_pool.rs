@@ -11,17 +11,17 @@ use super::{Comparison, PlaneMachine, Products, merge_comparisons};
 /// The machine's error if an exchange fails.
 fn max_pairs<M: PlaneMachine>(
     machine: &mut M,
-    pairs: &[(Vec<M::Plane>, Vec<M::Plane>)],
+    pairs: &[[Vec<M::Plane>; 2]],
 ) -> Result<Vec<Vec<M::Plane>>, M::Error> {
     let mut leaves = Vec::new();
-    for (a, b) in pairs {
+    for [a, b] in pairs {
         for (a, b) in a.iter().zip(b) {
             leaves.push(Products { common: a.clone(), others: vec![machine.not(b)] });
         }
     }
     let mut greater_bits = machine.and(&leaves)?.into_iter().flatten();
     let mut runs = Vec::with_capacity(pairs.len());
-    for (a, b) in pairs {
+    for [a, b] in pairs {
         let mut digits = Vec::with_capacity(a.len());
         for (index, (a, b)) in a.iter().zip(b).enumerate() {
             let Some(greater) = greater_bits.next() else { break };
@@ -35,7 +35,7 @@ fn max_pairs<M: PlaneMachine>(
     }
     let greater = merge_comparisons(machine, runs)?;
     let mut selections = Vec::with_capacity(pairs.len());
-    for ((a, b), greater) in pairs.iter().zip(greater) {
+    for ([a, b], greater) in pairs.iter().zip(greater) {
         let others = a.iter().zip(b).map(|(a, b)| machine.xor(a, b)).collect();
         selections.push(Products { common: greater, others });
     }
@@ -43,7 +43,7 @@ fn max_pairs<M: PlaneMachine>(
     Ok(pairs
         .iter()
         .zip(&selected)
-        .map(|((_, b), picked)| b.iter().zip(picked).map(|(b, p)| machine.xor(b, p)).collect())
+        .map(|([_, b], picked)| b.iter().zip(picked).map(|(b, p)| machine.xor(b, p)).collect())
         .collect())
 }
 
@@ -65,7 +65,7 @@ pub fn max_over_positions<M: PlaneMachine>(
         let mut pairs = Vec::with_capacity(positions.len() / 2);
         let mut values = positions.into_iter();
         while let (Some(a), Some(b)) = (values.next(), values.next()) {
-            pairs.push((a, b));
+            pairs.push([a, b]);
         }
         positions = max_pairs(machine, &pairs)?;
         positions.extend(odd);
@@ -89,11 +89,9 @@ mod tests {
                 (0..bits).map(|j| triples.iter().map(|t| t[p] >> j & 1 == 1).collect()).collect()
             };
             let mut machine = ClearMachine::new(&[], &[]);
-            let planes =
-                max_over_positions(&mut machine, (0..3).map(position).collect()).unwrap();
+            let planes = max_over_positions(&mut machine, (0..3).map(position).collect()).unwrap();
             for (i, triple) in triples.iter().enumerate() {
-                let found: u64 =
-                    planes.iter().enumerate().map(|(j, p)| u64::from(p[i]) << j).sum();
+                let found: u64 = planes.iter().enumerate().map(|(j, p)| u64::from(p[i]) << j).sum();
                 assert_eq!(Some(&found), triple.iter().max(), "{triple:?}");
             }
         }

@@ -170,8 +170,7 @@ mod tests {
             let (x, y): (Vec<u64>, Vec<u64>) =
                 (0..words).flat_map(|x| (0..words).map(move |y| (x, y))).unzip();
             let mut machine = ClearMachine::new(&x, &y);
-            let planes =
-                requantize(&mut machine, &widths, &RequantizeForm { digit_bits }).unwrap();
+            let planes = requantize(&mut machine, &widths, &RequantizeForm { digit_bits }).unwrap();
             assert_eq!(planes.len(), result_bits as usize);
             for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
                 let found: u64 =

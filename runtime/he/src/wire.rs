@@ -134,8 +134,7 @@ mod tests {
             let mean = errors.iter().sum::<f64>() / errors.len() as f64;
             let variance = errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64;
             let width = f64::from(drop_bits).exp2();
-            let expected =
-                if drop_bits == 0 { 0.0 } else { (width * width + 2.0) / 12.0 };
+            let expected = if drop_bits == 0 { 0.0 } else { (width * width + 2.0) / 12.0 };
             assert!(mean.abs() <= width / 60.0, "{drop_bits}: mean {mean}");
             assert!((variance - expected).abs() <= 0.03 * expected, "{drop_bits}: {variance}");
         }

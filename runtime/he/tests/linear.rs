@@ -1,5 +1,11 @@
 //! A whole linear layer on polynomials: the shares sum to the schoolbook product, and the measured
 //! noise is what the bound says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "clippy exempts test functions, not their helpers"
+)]
 
 use heq_he::Ring;
 use heq_he::client::SecretKey;

@@ -12,10 +12,24 @@ pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
     let inferences = u64::from(stats.inferences);
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["step", "kernel", "bytes predicted", "measured", "flights", "measured", "ms"]);
+    table.set_header([
+        "step",
+        "kernel",
+        "bytes predicted",
+        "measured",
+        "flights",
+        "measured",
+        "ms",
+    ]);
     for ((layer, cost), measured) in plan.layers().iter().zip(&cost.layers).zip(&stats.layers) {
         let name = layer.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-        table.add_row(row(&name.collect::<String>(), layer.kind.kernel(), cost, measured, inferences));
+        table.add_row(row(
+            &name.collect::<String>(),
+            layer.kind.kernel(),
+            cost,
+            measured,
+            inferences,
+        ));
     }
     table.add_row(row("all steps", "", &cost.online(), &stats.online(), inferences));
     table.add_row(row("random OTs", "", &cost.correlations, &stats.correlations, inferences));

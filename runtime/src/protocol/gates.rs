@@ -160,7 +160,7 @@ impl PlaneMachine for Gates<'_, '_> {
             let sent = self.link.sender.take(self.elements)?;
             let received = self.link.receiver.take(self.elements)?;
             let choice = Plane::from_words(received.choices().words());
-            let count = u32::try_from(group.others.len()).unwrap_or(0).min(Block::BITS as u32);
+            let count = u32::try_from(group.others.len().min(Block::BITS)).unwrap_or(0);
             let pads0 = pad_planes(sent.pads0(), 0, count);
             let pads1 = pad_planes(sent.pads1(), 0, count);
             group.common.xor(&choice).write_to(&mut message, self.elements);

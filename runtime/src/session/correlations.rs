@@ -5,9 +5,7 @@ use crate::protocol::Role;
 use heq_ir::traffic::RotCounts;
 use heq_net::Channel;
 use heq_ot::base::{self, ReceiverChoices, SENDER_SETUP_BYTES, SenderSetup};
-use heq_ot::softspoken::{
-    self, BASE_OTS, Delta, ExtendMessage, GgmMessage, SoftSpokenConfig,
-};
+use heq_ot::softspoken::{self, BASE_OTS, Delta, ExtendMessage, GgmMessage, SoftSpokenConfig};
 use heq_ot::{RotReceiverPool, RotSenderPool, SessionId};
 use rand_chacha::ChaCha20Rng;
 

@@ -19,7 +19,6 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub const MAX_INFERENCES: u32 = 1_000_000;
 
 const MAGIC: [u8; 8] = *b"HEQPEER\n";
-const LENGTH: usize = HELLO_BYTES as usize;
 
 /// One party's hello.
 pub(super) struct Hello {
@@ -52,7 +51,7 @@ impl Hello {
     /// Sends this hello, receives the peer's and checks that the two fit.
     pub(super) fn exchange(self, channel: &mut Channel) -> Result<Handshake, RunError> {
         let sent = self.encode();
-        let received = channel.exchange(&sent, LENGTH)?;
+        let received = channel.exchange(&sent, HELLO_BYTES)?;
         let peer = Self::decode(&received)?;
         let incompatible = |what: String| Err(RunError::PeerIncompatible { what });
         if peer.role == self.role {
@@ -85,7 +84,7 @@ impl Hello {
             Role::Client => 0_u32,
             Role::Server => 1,
         };
-        let mut bytes = Vec::with_capacity(LENGTH);
+        let mut bytes = Vec::with_capacity(HELLO_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
         bytes.extend_from_slice(&role.to_le_bytes());

@@ -13,6 +13,7 @@ use crate::error::RunError;
 use crate::protocol::linear::{PreparedWeights, RequestSeeds};
 use crate::protocol::{Link, Role};
 use crate::random::fresh_rng;
+use hello::Hello;
 use heq_he::Ring;
 use heq_he::client::SecretKey;
 use heq_he::sampling::Seed;
@@ -20,7 +21,6 @@ use heq_he::server::ZeroKey;
 use heq_ir::plan::Plan;
 use heq_ir::plan::weights::ServerWeights;
 use heq_net::Channel;
-use hello::Hello;
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 
@@ -63,11 +63,7 @@ impl PreparedServer {
     ///
     /// # Errors
     /// [`RunError::User`] if the weights do not belong to the plan or break its bounds.
-    pub fn new(
-        plan: &PreparedPlan,
-        weights: &ServerWeights,
-        file: &str,
-    ) -> Result<Self, RunError> {
+    pub fn new(plan: &PreparedPlan, weights: &ServerWeights, file: &str) -> Result<Self, RunError> {
         weights.check(&plan.plan, file)?;
         let steps: Vec<_> = plan.plan.linear_steps().zip(&weights.layers).collect();
         let layers = steps

@@ -1,0 +1,11 @@
+//! Hostile or mistaken files and peers: a clear error, no panic, no wrong success.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "clippy exempts test functions, not their helpers"
+)]
+
+mod files;
+mod peers;
+mod plans;

@@ -1,0 +1,136 @@
+//! Hostile plans: every rule of the checker is reached, and no mutation makes anything panic.
+
+use heq_ir::integer::ValueId;
+use heq_ir::params::RlweSpec;
+use heq_ir::plan::codec::{
+    CodecError, HEADER_BYTES, decode_plan, decode_weights, encode_plan, encode_weights,
+};
+use heq_ir::plan::{AccStrategy, LayerKind, PlanSpec};
+use heq_tests::compiled_lenet;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+fn lenet_spec() -> PlanSpec {
+    compiled_lenet(AccStrategy::WeightAware).plan.spec().clone()
+}
+
+/// Makes the checksum right again after a change.
+fn sign(bytes: &mut [u8]) {
+    let digest = Sha256::new()
+        .chain_update(&bytes[..HEADER_BYTES - 32])
+        .chain_update(&bytes[HEADER_BYTES..])
+        .finalize();
+    bytes[HEADER_BYTES - 32..HEADER_BYTES].copy_from_slice(&digest);
+}
+
+fn first_choice(spec: &mut PlanSpec) -> &mut heq_ir::plan::LinearChoice {
+    let LayerKind::Linear { choice, .. } = &mut spec.layers[0].kind else {
+        panic!("LeNet starts with a linear layer");
+    };
+    choice
+}
+
+#[test]
+fn every_rule_is_checked() {
+    type Change = fn(&mut PlanSpec);
+    let cases: [(&str, Change); 17] = [
+        ("has 0 steps", |spec| spec.layers.clear()),
+        ("below 128-bit security", |spec| {
+            spec.rlwe[0] = RlweSpec { ring_degree: 2048, modulus_bits: 54 };
+        }),
+        ("is not one of", |spec| spec.rlwe[0].ring_degree = 2047),
+        ("is outside", |spec| spec.rlwe[0] = RlweSpec { ring_degree: 4096, modulus_bits: 62 }),
+        ("more parameter sets than steps", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),
+        ("names no parameter set", |spec| first_choice(spec).rlwe = 99),
+        ("noise exceeds", |spec| first_choice(spec).weight_norm_squared_log2 += 3),
+        ("noise exceeds", |spec| first_choice(spec).response_drop_bits += 3),
+        ("more bits than q has", |spec| first_choice(spec).request_drop_bits = 64),
+        ("does not lie within the layer", |spec| first_choice(spec).tile.in_channels = 2),
+        ("coefficients", |spec| first_choice(spec).tile.out_channels = 8),
+        ("cannot read", |spec| spec.layers[1].operand = ValueId(0)),
+        ("not made yet", |spec| spec.layers[1].operand = ValueId(50)),
+        ("the last step", |spec| {
+            spec.layers.pop();
+        }),
+        ("error budget of 2^-39", |spec| spec.error_budget_log2 = 39),
+        ("not positive", |spec| spec.output_scale = f64::NAN),
+        ("OT field", |spec| spec.ot_field_bits = 3),
+    ];
+    for (expected, change) in cases {
+        let mut spec = lenet_spec();
+        change(&mut spec);
+        match encode_plan(spec) {
+            Err(CodecError::Rejected(error)) => {
+                assert!(error.to_string().contains(expected), "{error}, not {expected}");
+            }
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn hostile_shapes_are_refused() {
+    for size in [0, usize::MAX, usize::MAX / 2, 1 << 40] {
+        let mut spec = lenet_spec();
+        spec.input.shape.height = size;
+        assert!(encode_plan(spec).is_err());
+        let mut spec = lenet_spec();
+        if let LayerKind::Linear { op, .. } = &mut spec.layers[0].kind {
+            op.geometry.window.kernel[0] = size;
+            op.geometry.window.pads = [size; 4];
+        }
+        assert!(encode_plan(spec).is_err());
+        let mut spec = lenet_spec();
+        if let LayerKind::Linear { op, .. } = &mut spec.layers[0].kind {
+            op.geometry.out_channels = size;
+        }
+        assert!(encode_plan(spec).is_err());
+    }
+}
+
+#[test]
+fn mutated_files_never_panic() {
+    let compiled = compiled_lenet(AccStrategy::WeightAware);
+    let weights = encode_weights(&compiled.weights).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let mut bytes = compiled.plan_bytes.clone();
+        for _ in 0..1 + rng.next_u32() % 3 {
+            let range = (bytes.len() - HEADER_BYTES) as u32;
+            let position = HEADER_BYTES + (rng.next_u32() % range) as usize;
+            bytes[position] = rng.next_u32() as u8;
+        }
+        sign(&mut bytes);
+        if let Ok(plan) = decode_plan(&bytes) {
+            accepted += 1;
+            let _ = (plan.cost(), heq_compiler::report::to_table(&plan));
+        }
+    }
+    assert!(accepted > 0, "some mutations change names alone");
+    for _ in 0..200 {
+        let mut bytes = weights.clone();
+        let range = (bytes.len() - HEADER_BYTES) as u32;
+        bytes[HEADER_BYTES + (rng.next_u32() % range) as usize] ^= 1 << (rng.next_u32() % 8);
+        assert_eq!(decode_weights(&bytes), Err(CodecError::Checksum));
+        sign(&mut bytes);
+        if let Ok(weights) = decode_weights(&bytes) {
+            let _ = weights.check(&compiled.plan, "weights");
+        }
+    }
+}
+
+#[test]
+fn plans_cut_anywhere_are_refused() {
+    let whole = compiled_lenet(AccStrategy::WeightAware).plan_bytes;
+    for length in 0..whole.len() {
+        assert!(decode_plan(&whole[..length]).is_err(), "{length} bytes");
+    }
+    let mut long = whole.clone();
+    long.push(0);
+    assert!(matches!(decode_plan(&long), Err(CodecError::Length { .. })));
+    let mut huge = whole;
+    huge[12..20].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(matches!(decode_plan(&huge), Err(CodecError::TooLarge { .. })));
+}

@@ -1,0 +1,98 @@
+//! What is predicted is what is measured, and the public plan says nothing of the weights.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "clippy exempts test functions, not their helpers"
+)]
+
+use heq_ir::plan::codec::encode_weights;
+use heq_ir::plan::cost::PartCost;
+use heq_ir::plan::{AccStrategy, HELLO_BYTES};
+use heq_ir::traffic;
+use heq_runtime::stats::Measured;
+use heq_tests::{compile_bytes, compiled_lenet, lenet, run_both, samples};
+use prost::Message;
+use tract_onnx::pb::ModelProto;
+
+fn check_part(name: &str, predicted: &PartCost, measured: &Measured) {
+    assert_eq!(
+        (predicted.bytes_up, predicted.bytes_down, predicted.flights),
+        (measured.bytes_up, measured.bytes_down, measured.flights),
+        "{name}"
+    );
+}
+
+#[test]
+fn bytes_and_flights_are_exact_by_step_at_both_parties() {
+    for acc_strategy in [AccStrategy::WeightAware, AccStrategy::WorstCase] {
+        let compiled = compiled_lenet(acc_strategy);
+        let samples = samples(&compiled.plan, &lenet("digit.png"), 1);
+        let run = run_both(&compiled, &samples);
+        let cost = compiled.plan.cost();
+        for stats in [&run.client.unwrap().1, &run.server.unwrap()] {
+            check_part("set-up", &cost.setup, &stats.setup);
+            check_part("correlations", &cost.correlations, &stats.correlations);
+            for (index, measured) in stats.layers.iter().enumerate() {
+                let layer = &compiled.plan.layers()[index];
+                let name = format!("{acc_strategy}: {} {}", layer.name, layer.kind.kernel());
+                check_part(&name, &cost.layers[index], measured);
+            }
+            check_part("all steps", &cost.online(), &stats.online());
+        }
+    }
+}
+
+#[test]
+fn one_lenet_inference_moves_at_most_half_a_megabyte() {
+    let cost = compiled_lenet(AccStrategy::WeightAware).plan.cost();
+    assert!(cost.online().bytes() <= 500_000, "{} bytes", cost.online().bytes());
+}
+
+#[test]
+fn the_channel_frames_as_the_plan_counts() {
+    assert_eq!(heq_net::frame::HEADER_BYTES as u64, traffic::FRAME_HEADER_BYTES);
+    assert_eq!(heq_net::frame::MAX_PAYLOAD_BYTES as u64, traffic::FRAME_MAX_PAYLOAD_BYTES);
+    for payload in [0, 1, HELLO_BYTES as u64, traffic::FRAME_MAX_PAYLOAD_BYTES + 1, 100 << 20] {
+        assert_eq!(heq_net::frame::wire_bytes(payload), traffic::wire_bytes(payload));
+    }
+}
+
+/// LeNet with other integer weights and biases; every scale and BatchNorm tensor is the same.
+fn with_other_weights(model: &[u8]) -> Vec<u8> {
+    let mut model = ModelProto::decode(model).unwrap();
+    let mut changed = 0;
+    for tensor in &mut model.graph.as_mut().unwrap().initializer {
+        let is_weight = tensor.name.contains("weight_quant") && tensor.dims.len() >= 2;
+        if is_weight {
+            tensor.raw_data.reverse();
+            changed += 1;
+        } else if tensor.name == "f3.bias" {
+            let bytes = &mut tensor.raw_data;
+            for value in bytes.chunks_exact_mut(4) {
+                let half = f32::from_le_bytes(value.try_into().unwrap()) * -0.5;
+                value.copy_from_slice(&half.to_le_bytes());
+            }
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 6, "five weight tensors and one bias");
+    model.encode_to_vec()
+}
+
+#[test]
+fn worst_case_plans_do_not_depend_on_weights() {
+    let model = std::fs::read(lenet("model.onnx")).unwrap();
+    let one = compile_bytes(&model, AccStrategy::WorstCase);
+    let other = compile_bytes(&with_other_weights(&model), AccStrategy::WorstCase);
+    assert_ne!(encode_weights(&one.weights).unwrap(), encode_weights(&other.weights).unwrap());
+    assert_eq!(one.plan_bytes, other.plan_bytes);
+}
+
+#[test]
+fn the_same_model_gives_the_same_plan() {
+    for acc_strategy in [AccStrategy::WeightAware, AccStrategy::WorstCase] {
+        let (one, two) = (compiled_lenet(acc_strategy), compiled_lenet(acc_strategy));
+        assert_eq!(one.plan_bytes, two.plan_bytes);
+    }
+}

@@ -1,0 +1,74 @@
+//! From an ONNX file to the client's logits: every secure result equals the reference bit for bit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "clippy exempts test functions, not their helpers"
+)]
+
+mod programs;
+
+use heq_data::output::top1;
+use heq_data::read_array;
+use heq_ir::eval::evaluate;
+use heq_ir::plan::AccStrategy;
+use heq_tests::{compiled_lenet, lenet, run_both, samples, shared};
+use std::path::Path;
+
+fn check_secure_equals_reference(
+    acc_strategy: AccStrategy,
+    input: &Path,
+    limit: usize,
+) -> Vec<usize> {
+    let compiled = compiled_lenet(acc_strategy);
+    let samples = samples(&compiled.plan, input, limit);
+    let (outputs, _) = run_both(&compiled, &samples).client.unwrap();
+    assert_eq!(outputs.len(), samples.len());
+    for (index, (sample, output)) in samples.iter().zip(&outputs).enumerate() {
+        let reference = evaluate(&compiled.plan, &compiled.weights, sample).unwrap();
+        assert_eq!(output, reference.output(), "{acc_strategy}, sample {index}");
+    }
+    outputs.iter().filter_map(|output| top1(output)).collect()
+}
+
+fn labels(path: &Path) -> Vec<usize> {
+    let labels = read_array(path, None).unwrap().data().to_integers().unwrap();
+    labels.iter().map(|&label| usize::try_from(label).unwrap()).collect()
+}
+
+#[test]
+fn example_digits_are_classified_exactly() {
+    for acc_strategy in [AccStrategy::WeightAware, AccStrategy::WorstCase] {
+        let found = check_secure_equals_reference(acc_strategy, &lenet("input.npy"), usize::MAX);
+        assert_eq!(found, labels(&lenet("labels.npy")), "{acc_strategy}");
+    }
+}
+
+#[test]
+fn a_hundred_digits_agree_with_onnx_runtime() {
+    let (Some(images), Some(expected)) =
+        (shared("data/mnist_test_1000.npz"), shared("expected/lenet_mnist_w4a4_qcdq.npz"))
+    else {
+        return;
+    };
+    let found = check_secure_equals_reference(AccStrategy::WeightAware, &images, 100);
+    let expected = read_array(&expected, Some("output")).unwrap();
+    let heq_data::ArrayData::F32(logits) = expected.data() else { panic!("float32 logits") };
+    let top1 = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let agree = logits.chunks(10).zip(&found).filter(|(row, found)| top1(row) == Some(**found));
+    let agree = agree.count();
+    assert!(agree >= 99, "top-1 agrees on {agree} of 100 digits");
+}
+
+#[test]
+fn example_outputs_are_those_on_record() {
+    let compiled = compiled_lenet(AccStrategy::WeightAware);
+    let recorded = read_array(&lenet("expected.npy"), None).unwrap();
+    let heq_data::ArrayData::F32(recorded) = recorded.data() else { panic!("float32 logits") };
+    let outputs: Vec<f32> = samples(&compiled.plan, &lenet("input.npy"), usize::MAX)
+        .iter()
+        .flat_map(|x| evaluate(&compiled.plan, &compiled.weights, x).unwrap().output().to_vec())
+        .map(|value| (value as f64 * compiled.plan.spec().output_scale) as f32)
+        .collect();
+    assert_eq!(&outputs, recorded);
+}

@@ -1,0 +1,105 @@
+//! What the whole-system tests share: examples, compiled models, two-party runs, the two programs.
+//!
+//! Functions here panic when a test cannot go on; nothing but tests depends on this crate.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
+
+use heq_compiler::compile::{CompileOptions, compile};
+use heq_compiler::lower::plan::{Compiled, PlanOptions};
+use heq_compiler::pipeline::ImportOptions;
+use heq_data::{read_array, to_samples};
+use heq_ir::plan::{AccStrategy, Plan};
+use heq_ir::preparation::InputPreparation;
+use heq_net::memory;
+use heq_runtime::error::RunError;
+use heq_runtime::party::{run_client, run_server};
+use heq_runtime::session::{PreparedPlan, PreparedServer};
+use heq_runtime::stats::SessionStats;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A file of the LeNet example.
+#[must_use]
+pub fn lenet(file: &str) -> PathBuf {
+    root().join("examples/onnx/lenet_mnist").join(file)
+}
+
+/// A file of the data that is kept outside the repository, or `None` with a printed reason.
+#[must_use]
+pub fn shared(file: &str) -> Option<PathBuf> {
+    let path = root().join("../shared").join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: needs {file}, which is not part of the repository");
+    None
+}
+
+/// One of the two programs, as `cargo test --workspace` builds it beside the tests.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(
+        path.exists(),
+        "{} is not built; run cargo test --workspace, or cargo build first",
+        path.display()
+    );
+    Command::new(path)
+}
+
+/// Compiles ONNX bytes with default options.
+#[must_use]
+pub fn compile_bytes(bytes: &[u8], acc_strategy: AccStrategy) -> Compiled {
+    let options = CompileOptions {
+        import: ImportOptions::default(),
+        plan: PlanOptions {
+            acc_strategy,
+            error_budget_log2: 40,
+            preparation: InputPreparation::default(),
+            ot_field_bits: 4,
+        },
+    };
+    compile(bytes, "model.onnx", &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The compiled LeNet example.
+#[must_use]
+pub fn compiled_lenet(acc_strategy: AccStrategy) -> Compiled {
+    compile_bytes(&std::fs::read(lenet("model.onnx")).unwrap(), acc_strategy)
+}
+
+/// The quantized samples of a file, at most `limit`.
+#[must_use]
+pub fn samples(plan: &Plan, path: &Path, limit: usize) -> Vec<Vec<i64>> {
+    let spec = plan.spec();
+    let array = read_array(path, None).unwrap();
+    let samples = to_samples(&array, spec.input.shape, &spec.preparation).unwrap();
+    samples.iter().take(limit).map(|sample| spec.input.quantize(sample)).collect()
+}
+
+/// What both parties end with.
+pub struct TwoParties {
+    /// The client's outputs and statistics.
+    pub client: Result<(Vec<Vec<i64>>, SessionStats), RunError>,
+    /// The server's statistics.
+    pub server: Result<SessionStats, RunError>,
+}
+
+/// Runs both parties in this process.
+#[must_use]
+pub fn run_both(compiled: &Compiled, samples: &[Vec<i64>]) -> TwoParties {
+    let plan = PreparedPlan::new(compiled.plan.clone());
+    let weights = PreparedServer::new(&plan, &compiled.weights, "weights").unwrap();
+    let (client_end, server_end) = memory::pair();
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(&plan, &weights, server_end));
+        let client = run_client(&plan, client_end, samples);
+        TwoParties { client, server: server.join().unwrap() }
+    })
+}

@@ -131,7 +131,7 @@ fn copy_flipping(mut from: TcpStream, mut to: TcpStream, position: Option<usize>
 #[test]
 fn flipped_bits_never_panic_or_hang() {
     let server = Server::new(AccStrategy::WeightAware);
-    let cost = server.plan.plan().cost();
+    let cost = server.plan.plan().cost(1);
     let total = |up: bool| {
         let part =
             |part: &heq_ir::plan::cost::PartCost| if up { part.bytes_up } else { part.bytes_down };

@@ -29,7 +29,7 @@ fn bytes_and_flights_are_exact_by_step_at_both_parties() {
         let compiled = compiled_lenet(acc_strategy);
         let samples = samples(&compiled.plan, &lenet("digit.png"), 1);
         let run = run_both(&compiled, &samples);
-        let cost = compiled.plan.cost();
+        let cost = compiled.plan.cost(1);
         for stats in [&run.client.unwrap().1, &run.server.unwrap()] {
             check_part("set-up", &cost.setup, &stats.setup);
             check_part("correlations", &cost.correlations, &stats.correlations);
@@ -45,7 +45,7 @@ fn bytes_and_flights_are_exact_by_step_at_both_parties() {
 
 #[test]
 fn one_lenet_inference_moves_at_most_half_a_megabyte() {
-    let cost = compiled_lenet(AccStrategy::WeightAware).plan.cost();
+    let cost = compiled_lenet(AccStrategy::WeightAware).plan.cost(1);
     assert!(cost.online().bytes() <= 500_000, "{} bytes", cost.online().bytes());
 }
 

@@ -82,20 +82,21 @@ fn two_processes_classify_digits() {
 }
 
 /// Measured bytes and flights of every step equal the predicted ones.
-fn check_stats(stats: &Path, plan: &Path, inferences: u64) {
+fn check_stats(stats: &Path, plan: &Path, inferences: u32) {
     let plan = read_plan(plan).unwrap();
     let stats: serde_json::Value = serde_json::from_slice(&std::fs::read(stats).unwrap()).unwrap();
     assert_eq!(stats["schema"], "heq-stats/1");
     assert_eq!(stats["plan"], plan.digest().to_string());
     let layers = stats["layers"].as_array().unwrap();
-    let cost = plan.cost();
+    let cost = plan.cost(inferences);
     assert_eq!(layers.len(), cost.layers.len());
     for (measured, predicted) in layers.iter().zip(&cost.layers) {
-        assert_eq!(measured["bytes_up"], predicted.bytes_up * inferences, "{measured}");
-        assert_eq!(measured["bytes_down"], predicted.bytes_down * inferences, "{measured}");
+        assert_eq!(measured["bytes_up"], predicted.bytes_up, "{measured}");
+        assert_eq!(measured["bytes_down"], predicted.bytes_down, "{measured}");
+        assert_eq!(measured["flights"], predicted.flights, "{measured}");
     }
     assert_eq!(stats["setup"]["bytes_up"], cost.setup.bytes_up);
-    assert_eq!(stats["correlations"]["bytes_down"], cost.correlations.bytes_down * inferences);
+    assert_eq!(stats["correlations"]["bytes_down"], cost.correlations.bytes_down);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &CompileArguments, out: &mut dyn Write) -> Result<(
     if arguments.json {
         return print(out, &format!("{:#}\n", report::to_json(&compiled.plan)));
     }
-    let cost = compiled.plan.cost();
+    let cost = compiled.plan.cost(1);
     let online = cost.online();
     print(
         out,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The report of a plan.
 #[must_use]
 pub fn to_json(plan: &Plan) -> Value {
-    let cost = plan.cost();
+    let cost = plan.cost(1);
     let spec = plan.spec();
     let layers: Vec<Value> = rows(plan)
         .enumerate()

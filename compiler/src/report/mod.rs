@@ -18,7 +18,7 @@ struct Row<'a> {
 }
 
 fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
-    let cost = plan.cost();
+    let cost = plan.cost(1);
     plan.layers().iter().zip(cost.layers).enumerate().map(|(index, (layer, cost))| Row {
         layer,
         linear: plan.linear_step(index),

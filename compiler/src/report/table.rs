@@ -28,7 +28,7 @@ const FIRST_NUMBER: usize = 6;
 /// The report of a plan.
 #[must_use]
 pub fn to_table(plan: &Plan) -> String {
-    let cost = plan.cost();
+    let cost = plan.cost(1);
     let spec = plan.spec();
     let mut text = format!(
         "model {}   plan {}\n\

@@ -14,6 +14,9 @@ pub const ERROR_COINS: u32 = 21;
 /// Variance of one error coefficient: centred binomial of [`ERROR_COINS`], deviation 3.24.
 pub const ERROR_VARIANCE: f64 = ERROR_COINS as f64 / 2.0;
 
+/// Largest variance of the error of encoding one party's share, rounded up or down at random.
+pub const ENCODING_VARIANCE: f64 = 0.25;
+
 /// A key is drawn again if its secret's weight or its error's norm exceeds the mean by this factor,
 /// so that the bound holds for every key in use.
 pub const KEY_REJECTION_FACTOR: f64 = 1.1;
@@ -34,8 +37,8 @@ impl NoiseModel {
     #[must_use]
     pub fn variance(&self, params: &RlweParams) -> f64 {
         let secret_weight = 2.0 * params.ring_degree() as f64 / 3.0;
-        // Encryption error, dropped bits, and the two shares' encoding errors of 1/12 each.
-        let request = ERROR_VARIANCE + dropped_variance(self.request_drop_bits) + 1.0 / 6.0;
+        let request =
+            ERROR_VARIANCE + dropped_variance(self.request_drop_bits) + 2.0 * ENCODING_VARIANCE;
         let response = 2.0 * ERROR_VARIANCE + dropped_variance(self.response_drop_bits);
         request * self.weight_norm_squared + KEY_REJECTION_FACTOR * response * secret_weight
     }

@@ -16,7 +16,7 @@ pub(super) fn largest_ntt_prime(bits: u32, ring_degree: usize) -> Option<u64> {
 
 /// Whether `n` is prime: Miller-Rabin with the bases that decide every 64-bit integer.
 ///
-/// Time depends on `n`, which is public. Source: [SW17].
+/// Time depends on `n`, which is public. Source: [SW17, Section 1].
 fn is_prime_vt(n: u64) -> bool {
     const BASES: [u64; 12] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37];
     if n < 2 {

@@ -47,14 +47,14 @@ pub struct LinearOperations {
     pub products: usize,
 }
 
-/// The predicted cost of a plan for one inference in a fresh session.
+/// The predicted cost of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanCost {
     /// Handshake, base OT, keys: once a session.
     pub setup: PartCost,
-    /// OT extension.
+    /// OT extension, over all inferences.
     pub correlations: PartCost,
-    /// One entry a step.
+    /// One entry a step, over all inferences.
     pub layers: Vec<PartCost>,
 }
 
@@ -69,17 +69,28 @@ impl PlanCost {
 }
 
 impl Plan {
-    /// Counts the traffic of a session with one inference.
+    /// Counts the traffic of a session with `inferences` inferences, one after another.
+    ///
+    /// Bytes and random OTs are multiples of those of one inference; flights can be fewer, since an
+    /// inference overlaps with the end of the one before.
     #[must_use]
-    pub fn cost(&self) -> PlanCost {
+    pub fn cost(&self, inferences: u32) -> PlanCost {
         let mut clock = FlightClock::default();
-        PlanCost {
+        let mut cost = PlanCost {
             setup: PartCost::of(&self.setup_traffic(), &mut clock),
-            correlations: PartCost::of(&self.correlation_traffic(), &mut clock),
-            layers: (0..self.layers().len())
-                .map(|index| PartCost::of(&self.layer_traffic(index), &mut clock))
-                .collect(),
+            correlations: PartCost::default(),
+            layers: vec![PartCost::default(); self.layers().len()],
+        };
+        let correlations = self.correlation_traffic();
+        let layers: Vec<Traffic> =
+            (0..self.layers().len()).map(|index| self.layer_traffic(index)).collect();
+        for _ in 0..inferences {
+            cost.correlations.add(&PartCost::of(&correlations, &mut clock));
+            for (sum, traffic) in cost.layers.iter_mut().zip(&layers) {
+                sum.add(&PartCost::of(traffic, &mut clock));
+            }
         }
+        cost
     }
 
     /// Operations of step `index`, if it is linear: a request takes two transforms, a response five

@@ -42,7 +42,7 @@ impl SecretKey {
         (Self { secret }, message)
     }
 
-    /// Encrypts one request: `c0 = -a*s + e + round(q*m / 2^l)` without its low bits.
+    /// Encrypts one request: `c0 = -a*s + e + q*m / 2^l`, rounded, without its low bits.
     ///
     /// `elements` are `(coefficient, share)` with shares mod `2^share_bits`; other coefficients hold
     /// zero. `a` is expanded from `seed`, which must never be used again with this key.
@@ -67,7 +67,9 @@ impl SecretKey {
         }
         for (position, value) in elements {
             if let Some(c) = c0.get_mut(position) {
-                *c = ring.modulus.add(*c, share::encode(value, share_bits, &ring.modulus));
+                *c = ring
+                    .modulus
+                    .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
             }
         }
         encode_residues(&c0, ring.params.modulus_bits(), drop_bits)

@@ -1,7 +1,7 @@
 //! Arithmetic mod a prime q below 2^61, in constant time.
 //!
 //! Residues are canonical, in `[0, q)`, unless a name says *lazy*. Reductions use the wrapping-minimum
-//! trick instead of a branch. Source: [Bar86], [Har14].
+//! trick instead of a branch. Source: [Bar86, Har14].
 
 /// A prime modulus with its Barrett constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

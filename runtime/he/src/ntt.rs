@@ -2,7 +2,7 @@
 //!
 //! Forward: coefficients in natural order to evaluations in bit-reversed order; inverse: the other
 //! way. Products in the ring are pointwise products of evaluations. Constant time. Lazy butterflies
-//! keep values below 4q. Source: [LN16, Algorithms 1 and 2], [Har14].
+//! keep values below 4q. Source: [LN16, Algorithms 1 and 2], [Har14, Section 3].
 
 use crate::modulus::{Modulus, ShoupFactor};
 

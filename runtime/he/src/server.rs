@@ -63,7 +63,9 @@ impl Request {
         let mut c0 = decode_residues(message, n, &ring.modulus, modulus_bits, drop_bits, rng)?;
         for (position, value) in elements {
             if let Some(c) = c0.get_mut(position) {
-                *c = ring.modulus.add(*c, share::encode(value, share_bits, &ring.modulus));
+                *c = ring
+                    .modulus
+                    .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
             }
         }
         ring.ntt.forward(&mut c0);

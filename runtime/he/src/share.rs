@@ -1,17 +1,20 @@
 //! Between shares mod a power of two and residues mod q.
 //!
-//! Encoding maps `m` mod `2^l` to `round(q*m / 2^l)`, so that a wrap of shares is a wrap mod q and
-//! costs no noise. The way back is distributed decryption with local rounding: `C0 + C1*s` is already
+//! Encoding maps `m` mod `2^l` to `q*m / 2^l`, rounded up or down at random so that the mean of the
+//! error is zero whatever `m` is: in the first layer the client's share is the input itself, and a
+//! fixed error of equal pixels would add up. A wrap of shares is a wrap mod q and costs no noise. The
+//! way back is distributed decryption with local rounding: `C0 + C1*s` is already
 //! a sharing mod q; with `T = 2^(l+g)` the client takes `floor(T*v/q)`, the server
 //! `floor(T*(C0 + 3q/(2T))/q)`, and the two sum to `2^g*y + delta`, `delta` in `{0, 1}`, while the
 //! noise stays within `q/(2T)`. Source: [BKS19, Section 4]; proof: docs/protocols/linear.md.
 
 use crate::modulus::Modulus;
 
-/// `round(q*m / 2^bits) mod q` for `m < 2^bits`.
-pub(crate) fn encode(m: u64, bits: u32, modulus: &Modulus) -> u64 {
-    let scaled = (u128::from(modulus.value()) * u128::from(m) + (1 << (bits - 1))) >> bits;
-    modulus.reduce(scaled)
+/// `q*m / 2^bits mod q` for `m < 2^bits`, rounded up with the probability of its fractional part;
+/// `random` is uniform. The error has mean zero and variance at most 1/4.
+pub(crate) fn encode(m: u64, bits: u32, modulus: &Modulus, random: u64) -> u64 {
+    let scaled = u128::from(modulus.value()) * u128::from(m);
+    modulus.reduce((scaled + u128::from(random & mask(bits))) >> bits)
 }
 
 /// The client's share mod `2^bits` of a response coefficient: `floor(2^bits * v / q)`.
@@ -37,7 +40,7 @@ mod tests {
     proptest! {
         #[test]
         fn shares_of_a_noisy_value_sum_to_it(
-            y in 0_u64..1 << 20, v: u64, noise in -0.499_f64..0.499, big in any::<bool>(),
+            y in 0_u64..1 << 20, v: u64, random: u64, noise in -0.499_f64..0.499, big in any::<bool>(),
         ) {
             let modulus = Modulus::new(if big { (1 << 61) - 1 } else { (1 << 50) - 27 });
             let (l, g) = (20, 1);
@@ -45,11 +48,19 @@ mod tests {
             #[expect(clippy::cast_possible_truncation, reason = "a test value")]
             let noise = (noise * window) as i64;
             let v = v % modulus.value();
-            let phase = modulus.add(encode(y, l, &modulus), modulus.from_signed(noise));
+            let phase = modulus.add(encode(y, l, &modulus, random), modulus.from_signed(noise));
             let c0 = modulus.sub(phase, v);
             let sum = round_client(v, l + g, &modulus) + round_server(c0, l + g, &modulus);
             let delta = sum.wrapping_sub(y << g) & mask(l + g);
             prop_assert!(delta <= 1, "delta = {}", delta);
+        }
+
+        #[test]
+        fn encoding_has_no_bias(m in 0_u64..1 << 10) {
+            let modulus = Modulus::new((1 << 61) - 1);
+            let encoded = (0..1 << 10).map(|random| u128::from(encode(m, 10, &modulus, random)));
+            // The mean over all random values is q*m / 2^10 exactly.
+            prop_assert_eq!(encoded.sum::<u128>(), u128::from(modulus.value()) * u128::from(m));
         }
 
         #[test]

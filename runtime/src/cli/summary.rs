@@ -8,8 +8,7 @@ use std::io::Write;
 
 /// Prints one row a step and the totals; a log that cannot be written is no fault.
 pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
-    let cost = plan.cost();
-    let inferences = u64::from(stats.inferences);
+    let cost = plan.cost(stats.inferences);
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([
@@ -23,36 +22,24 @@ pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
     ]);
     for ((layer, cost), measured) in plan.layers().iter().zip(&cost.layers).zip(&stats.layers) {
         let name = layer.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-        table.add_row(row(
-            &name.collect::<String>(),
-            layer.kind.kernel(),
-            cost,
-            measured,
-            inferences,
-        ));
+        table.add_row(row(&name.collect::<String>(), layer.kind.kernel(), cost, measured));
     }
-    table.add_row(row("all steps", "", &cost.online(), &stats.online(), inferences));
-    table.add_row(row("random OTs", "", &cost.correlations, &stats.correlations, inferences));
-    table.add_row(row("set-up", "", &cost.setup, &stats.setup, 1));
+    table.add_row(row("all steps", "", &cost.online(), &stats.online()));
+    table.add_row(row("random OTs", "", &cost.correlations, &stats.correlations));
+    table.add_row(row("set-up", "", &cost.setup, &stats.setup));
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let _ = writeln!(err, "{table}\n{}", line(stats));
 }
 
-fn row(
-    name: &str,
-    kernel: &str,
-    cost: &PartCost,
-    measured: &Measured,
-    inferences: u64,
-) -> [String; 7] {
+fn row(name: &str, kernel: &str, cost: &PartCost, measured: &Measured) -> [String; 7] {
     [
         name.to_owned(),
         kernel.to_owned(),
-        (cost.bytes() * inferences).to_string(),
+        cost.bytes().to_string(),
         (measured.bytes_up + measured.bytes_down).to_string(),
-        (cost.flights * inferences).to_string(),
+        cost.flights.to_string(),
         measured.flights.to_string(),
         format!("{:.1}", measured.wall_s * 1e3),
     ]

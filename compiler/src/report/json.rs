@@ -25,6 +25,7 @@ pub fn to_json(plan: &Plan) -> Value {
             });
             if let Some(step) = row.linear {
                 let counts = step.layout.counts();
+                layer["choices"]["activation_bits"] = json!(row.activation_bits);
                 layer["he"] = json!({
                     "ring_degree": step.params.ring_degree(),
                     "modulus_bits": step.params.modulus_bits(),

@@ -8,10 +8,13 @@ pub use table::to_table;
 
 use heq_ir::plan::cost::PartCost;
 use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan};
+use heq_ir::secure::Domain;
 
 /// One row of the report: a step with its choices and cost.
 struct Row<'a> {
     layer: &'a Layer,
+    /// Width of the activations that a linear step reads, in bits.
+    activation_bits: u32,
     linear: Option<LinearStep<'a>>,
     cost: PartCost,
     shape: String,
@@ -21,18 +24,36 @@ fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
     let cost = plan.cost(1);
     plan.layers().iter().zip(cost.layers).enumerate().map(|(index, (layer, cost))| Row {
         layer,
+        activation_bits: activation_bits(plan, layer),
         linear: plan.linear_step(index),
         cost,
         shape: plan.values().get(index + 1).map_or(String::new(), |value| value.shape.to_string()),
     })
 }
 
-/// Widths that matter to a step, in the report's short form.
-fn bits(kind: &LayerKind) -> String {
-    match kind {
-        LayerKind::Linear { op, .. } => {
-            format!("W{} m{} acc{}", op.weight_bits, op.multiplier_bits, op.acc_bits)
+/// Width of the integers that a step reads: of the client's input, or of the bits behind the shares.
+fn activation_bits(plan: &Plan, layer: &Layer) -> u32 {
+    let mut value = layer.operand.0;
+    loop {
+        match plan.values().get(value).map(|value| value.domain) {
+            Some(Domain::Client) => return plan.spec().input.quantization.range.bits(),
+            Some(Domain::Boolean { bits }) => return bits,
+            Some(Domain::Arithmetic { .. }) if value > 0 => {
+                // Values are numbered after their makers, and a maker reads an earlier value.
+                value = plan.layers()[value - 1].operand.0;
+            }
+            _ => return 0,
         }
+    }
+}
+
+/// Widths that matter to a step, in the report's short form.
+fn bits(row: &Row<'_>) -> String {
+    match &row.layer.kind {
+        LayerKind::Linear { op, .. } => format!(
+            "W{}A{} m{} acc{}",
+            op.weight_bits, row.activation_bits, op.multiplier_bits, op.acc_bits
+        ),
         LayerKind::Requantize { widths, form, .. } => {
             let (l, s, b) = (widths.acc_bits, widths.shift, widths.result_bits);
             format!("{l} >> {s} -> {b}, digits {}", form.digit_bits)

@@ -2,12 +2,13 @@
 
 use super::{bits, printable, rows};
 use comfy_table::{CellAlignment, Table, presets};
+use heq_ir::layout::ConvTile;
 use heq_ir::params::security::COMPUTATIONAL_SECURITY_BITS;
 use heq_ir::plan::Plan;
 use heq_ir::plan::cost::PartCost;
 use std::fmt::Write as _;
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "#",
     "operator",
     "name",
@@ -16,6 +17,7 @@ const COLUMNS: [&str; 12] = [
     "out",
     "N",
     "log2 q",
+    "tile",
     "cts up/down",
     "bytes up",
     "bytes down",
@@ -46,25 +48,28 @@ pub fn to_table(plan: &Plan) -> String {
         COMPUTATIONAL_SECURITY_BITS,
     );
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(COLUMNS);
+    table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(COLUMNS);
     for (index, row) in rows(plan).enumerate() {
-        let (degree, modulus, ciphertexts) = row.linear.map_or_else(Default::default, |step| {
-            let counts = step.layout.counts();
-            (
-                step.params.ring_degree().to_string(),
-                step.params.modulus_bits().to_string(),
-                format!("{}/{}", counts.requests(), counts.responses()),
-            )
-        });
+        let (degree, modulus, tile, ciphertexts) =
+            row.linear.map_or_else(Default::default, |step| {
+                let counts = step.layout.counts();
+                (
+                    step.params.ring_degree().to_string(),
+                    step.params.modulus_bits().to_string(),
+                    tile(&step.choice.tile),
+                    format!("{}/{}", counts.requests(), counts.responses()),
+                )
+            });
         table.add_row([
             (index + 1).to_string(),
             printable(&row.layer.operator),
             printable(&row.layer.name),
             row.layer.kind.kernel().to_owned(),
-            bits(&row.layer.kind),
+            bits(&row),
             row.shape,
             degree,
             modulus,
+            tile,
             ciphertexts,
             row.cost.bytes_up.to_string(),
             row.cost.bytes_down.to_string(),
@@ -87,6 +92,12 @@ pub fn to_table(plan: &Plan) -> String {
         rots.server_sends, rots.client_sends
     );
     text
+}
+
+/// A tile as `rows x columns` of outputs, then input channels to kernels.
+fn tile(tile: &ConvTile) -> String {
+    let [rows, columns] = tile.output;
+    format!("{rows}x{columns} {}>{}", tile.in_channels, tile.out_channels)
 }
 
 fn line(text: &mut String, what: &str, cost: &PartCost) {

@@ -10,7 +10,7 @@ use std::io::Write;
 pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
     let cost = plan.cost(stats.inferences);
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header([
         "step",
         "kernel",

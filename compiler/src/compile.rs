@@ -6,6 +6,7 @@ use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
 use crate::pipeline::{ImportOptions, import};
 use crate::select::choose;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
+use heq_ir::integer::IntegerNetwork;
 
 /// What the user decides about a compilation.
 #[derive(Clone, Debug)]
@@ -28,14 +29,24 @@ pub fn compile(
     file_name: &str,
     options: &CompileOptions,
 ) -> Result<Compiled, Diagnostics> {
-    let network = import(bytes, file_name, &options.import)?;
+    compile_network(&import(bytes, file_name, &options.import)?, &options.plan)
+}
+
+/// Compiles an integer network.
+///
+/// # Errors
+/// Diagnostics for every constraint that no plan satisfies.
+pub fn compile_network(
+    network: &IntegerNetwork,
+    options: &PlanOptions,
+) -> Result<Compiled, Diagnostics> {
     let channels = network.input.shape.channels;
-    options.plan.preparation.check_channels(channels).map_err(|error| {
+    options.preparation.check_channels(channels).map_err(|error| {
         let remedy = "give one value for every channel of the model's input";
         Diagnostic::new(Code::BadOption, "--input-mean, --input-std", error.to_string(), remedy)
     })?;
-    let facts = linear_facts(&network, options.plan.acc_strategy)?;
-    let program = assign_domains(&network, &facts)?;
-    let selection = choose(&program, &facts, options.plan.error_budget_log2)?;
-    Ok(lower_plan(&network, &program, &selection, &options.plan)?)
+    let facts = linear_facts(network, options.acc_strategy)?;
+    let program = assign_domains(network, &facts)?;
+    let selection = choose(&program, &facts, options.error_budget_log2)?;
+    Ok(lower_plan(network, &program, &selection, options)?)
 }

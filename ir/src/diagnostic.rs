@@ -135,11 +135,18 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}: {}\n  help: {}", self.code, self.place, self.what, self.remedy)
+        let [place, what, remedy] = [&self.place, &self.what, &self.remedy].map(|s| printable(s));
+        write!(f, "error[{}]: {place}: {what}\n  help: {remedy}", self.code)
     }
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// Text from a file, made harmless for a terminal: control characters become U+FFFD.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
 
 /// One or more diagnostics that were found in one go; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,5 +211,7 @@ mod tests {
         let text =
             Diagnostic::new(Code::NotAPlan, "a.heq", "too short", "compile again").to_string();
         assert_eq!(text, "error[HEQ-3001]: a.heq: too short\n  help: compile again");
+        let hostile = Diagnostic::new(Code::NotAPlan, "\u{1b}[31mx", "y\u{7}", "z").to_string();
+        assert_eq!(hostile, "error[HEQ-3001]: \u{fffd}[31mx: y\u{fffd}\n  help: z");
     }
 }

@@ -49,11 +49,11 @@ pub fn evaluate(plan: &Plan, weights: &ServerWeights, x: &[i64]) -> Result<Evalu
     if x.len() != expected {
         return Err(EvalError::InputLength { expected, found: x.len() });
     }
-    if weights.plan != plan.digest() {
+    if weights.plan() != plan.digest() {
         return Err(EvalError::Weights);
     }
     let mut values = vec![x.to_vec()];
-    let mut weights = weights.layers.iter();
+    let mut weights = weights.layers().iter();
     for (index, layer) in plan.layers().iter().enumerate() {
         let operand = &values[layer.operand.0];
         let shape = plan.values()[layer.operand.0].shape;

@@ -8,7 +8,7 @@
 //!
 //! Beside them: the geometry and placement of kernels ([`geometry`], [`layout`]), the circuits of the
 //! interactive steps ([`protocol`]), the security table and noise bound ([`params`]), exact traffic
-//! ([`traffic`]) and the reference evaluator ([`eval`]).
+//! ([`traffic`]), words as bytes ([`packing`]) and the reference evaluator ([`eval`]).
 
 pub mod diagnostic;
 pub mod eval;
@@ -16,6 +16,7 @@ pub mod geometry;
 pub mod graph;
 pub mod integer;
 pub mod layout;
+pub mod packing;
 pub mod params;
 pub mod plan;
 pub mod preparation;

@@ -20,7 +20,8 @@ pub enum Domain {
         bits: u32,
     },
     /// Arithmetic shares mod `2^(acc_bits + guard_bits)` of `2^g*acc + delta`. They carry traces of
-    /// the noise in `delta`, so only a requantization or an opening that removes it may read them.
+    /// the noise in `delta`, so only a requantization or an opening that removes it may use them;
+    /// reordering them is local.
     Accumulator {
         /// Accumulator width l in bits.
         acc_bits: u32,
@@ -78,9 +79,20 @@ impl LinearOp {
     /// Largest magnitude of a folded weight `m*w`.
     #[must_use]
     pub fn max_folded_weight(&self) -> u64 {
-        let multiplier = ((1_u64 << self.multiplier_bits.min(31)) - 1).max(1);
-        multiplier << self.weight_bits.clamp(1, 32).saturating_sub(1)
+        max_multiplier(self.multiplier_bits) * max_weight(self.weight_bits)
     }
+}
+
+/// Largest magnitude of a multiplier of `bits` bits; 0 bits stand for 1 and -1.
+#[must_use]
+pub fn max_multiplier(bits: u32) -> u64 {
+    ((1 << bits.min(31)) - 1).max(1)
+}
+
+/// Largest magnitude of a signed weight of `bits` bits.
+#[must_use]
+pub fn max_weight(bits: u32) -> u64 {
+    1 << bits.clamp(1, 32).saturating_sub(1)
 }
 
 /// What a step computes.
@@ -160,18 +172,21 @@ pub enum TypeError {
         /// Shape of the value.
         shape: Chw,
     },
-    /// A width is outside what the protocols allow.
+    /// A parameter is outside what the protocols allow, or missing.
     #[error("{step}: {what}")]
-    Width {
+    Parameter {
         /// The step.
         step: &'static str,
-        /// Which width.
+        /// Which parameter.
         what: &'static str,
     },
 }
 
 /// Widest share that words of 64 bits leave room for, guard bits included.
 pub const MAX_SHARE_BITS: u32 = 48;
+
+/// Widest multiplier in bits.
+pub const MAX_MULTIPLIER_BITS: u32 = 12;
 
 /// Most elements of one tensor.
 pub const MAX_ELEMENTS: usize = 1 << 28;
@@ -181,7 +196,7 @@ impl SecureOp {
     ///
     /// # Errors
     /// [`TypeError`] if the step cannot read the operand. In particular an accumulator is read by
-    /// [`SecureOp::Requantize`] and [`SecureOp::Open`] alone.
+    /// [`SecureOp::Requantize`] and [`SecureOp::Open`] alone; [`SecureOp::Flatten`] hands it on.
     pub fn result_type(&self, operand: Option<ValueType>) -> Result<ValueType, TypeError> {
         let step = self.name();
         let Some(ValueType { shape, domain }) = operand else {
@@ -195,23 +210,23 @@ impl SecureOp {
                 | Self::MaxPool { .. }
                 | Self::ToArithmetic { .. }
                 | Self::Flatten
-                | Self::Open => Err(TypeError::Width { step, what: "the operand is missing" }),
+                | Self::Open => Err(TypeError::Parameter { step, what: "the operand is missing" }),
             };
         };
         let wrong_domain = || TypeError::Domain { step, domain };
-        let width = |holds: bool, what| {
-            if holds { Ok(()) } else { Err(TypeError::Width { step, what }) }
+        let require = |holds: bool, what| {
+            if holds { Ok(()) } else { Err(TypeError::Parameter { step, what }) }
         };
         let result = match (self, domain) {
             (Self::Linear(op), Domain::Client | Domain::Arithmetic { .. }) => {
-                width(
-                    (1..=8).contains(&op.weight_bits) && op.multiplier_bits <= 12,
+                require(
+                    (1..=8).contains(&op.weight_bits) && op.multiplier_bits <= MAX_MULTIPLIER_BITS,
                     "weights have 1 to 8 bits and multipliers at most 12",
                 )?;
-                width(op.acc_bits >= 2 && op.guard_bits == 1, "l >= 2 and g = 1")?;
-                width(op.acc_bits < MAX_SHARE_BITS, "the accumulator is too wide")?;
+                require(op.acc_bits >= 2 && op.guard_bits == 1, "l >= 2 and g = 1")?;
+                require(op.acc_bits < MAX_SHARE_BITS, "the accumulator is too wide")?;
                 if let Domain::Arithmetic { bits } = domain {
-                    width(bits >= op.acc_bits, "shares are narrower than the accumulator")?;
+                    require(bits >= op.acc_bits, "shares are narrower than the accumulator")?;
                 }
                 let output = (op.geometry.input == shape)
                     .then(|| op.geometry.output())
@@ -222,12 +237,12 @@ impl SecureOp {
                 ValueType { shape: output, domain }
             }
             (Self::Requantize { widths, range }, Domain::Accumulator { acc_bits, guard_bits }) => {
-                width(
+                require(
                     widths.acc_bits == acc_bits && widths.guard_bits == guard_bits,
                     "widths differ from the accumulator's",
                 )?;
-                width(widths.is_valid(), "s + b + 1 exceeds l")?;
-                width(
+                require(widths.is_valid(), "s + b + 1 exceeds l")?;
+                require(
                     range.lo <= range.hi
                         && range.bits() == widths.result_bits
                         && range.hi.abs_diff(range.lo) == (1 << widths.result_bits) - 1
@@ -239,7 +254,7 @@ impl SecureOp {
             }
             (Self::MaxPool { window }, Domain::Boolean { bits }) => {
                 let kernel = window.kernel[0].checked_mul(window.kernel[1]);
-                width(kernel.is_some_and(|size| size <= 1 << 12), "the window is too large")?;
+                require(kernel.is_some_and(|size| size <= 1 << 12), "the window is too large")?;
                 let [height, width] = window
                     .output(shape.height, shape.width)
                     .ok_or(TypeError::Shape { step, shape })?;
@@ -247,7 +262,7 @@ impl SecureOp {
                 ValueType { shape, domain: Domain::Boolean { bits } }
             }
             (Self::ToArithmetic { bits, lo }, Domain::Boolean { bits: value_bits }) => {
-                width(
+                require(
                     *bits > value_bits && *bits <= MAX_SHARE_BITS && lo.unsigned_abs() <= 1 << 16,
                     "shares are too narrow or too wide",
                 )?;
@@ -255,7 +270,10 @@ impl SecureOp {
             }
             (
                 Self::Flatten,
-                Domain::Client | Domain::Arithmetic { .. } | Domain::Boolean { .. },
+                Domain::Client
+                | Domain::Arithmetic { .. }
+                | Domain::Accumulator { .. }
+                | Domain::Boolean { .. },
             ) => ValueType { shape: Chw::new(shape.len(), 1, 1), domain },
             (Self::Open, Domain::Accumulator { .. }) => {
                 ValueType { shape, domain: Domain::Revealed }
@@ -342,7 +360,6 @@ mod tests {
         });
         for op in [
             linear,
-            SecureOp::Flatten,
             SecureOp::MaxPool { window: Window::POINT },
             SecureOp::ToArithmetic { bits: 16, lo: 0 },
         ] {

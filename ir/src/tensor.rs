@@ -196,15 +196,6 @@ impl Tensor {
             TensorData::Int { values, .. } => Some(values),
         }
     }
-
-    /// The real numbers, or `None` if it is an integer tensor.
-    #[must_use]
-    pub fn as_floats(&self) -> Option<&[f32]> {
-        match &self.data {
-            TensorData::Float(values) => Some(values),
-            TensorData::Int { .. } => None,
-        }
-    }
 }
 
 /// The elements of a tensor of `shape` after permuting its dimensions: dimension `i` of the result

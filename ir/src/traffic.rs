@@ -21,10 +21,20 @@ pub fn wire_bytes(payload_bytes: u64) -> u64 {
 /// One step of a protocol with the payload bytes of its messages. Up is client to server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The client sends these messages.
-    Up(Vec<u64>),
-    /// The server sends these messages.
-    Down(Vec<u64>),
+    /// The client sends messages of equal size.
+    Up {
+        /// Number of messages.
+        count: u64,
+        /// Payload bytes of each.
+        bytes: u64,
+    },
+    /// The server sends messages of equal size.
+    Down {
+        /// Number of messages.
+        count: u64,
+        /// Payload bytes of each.
+        bytes: u64,
+    },
     /// Both send one message at the same time.
     Exchange {
         /// Payload bytes of the client's message.
@@ -88,8 +98,8 @@ impl Traffic {
 
     fn sum(&self, size: impl Fn(u64) -> u64) -> (u64, u64) {
         self.steps.iter().fold((0, 0), |(up, down), step| match step {
-            Step::Up(messages) => (up + messages.iter().map(|&m| size(m)).sum::<u64>(), down),
-            Step::Down(messages) => (up, down + messages.iter().map(|&m| size(m)).sum::<u64>()),
+            Step::Up { count, bytes } => (up + count * size(*bytes), down),
+            Step::Down { count, bytes } => (up, down + count * size(*bytes)),
             Step::Exchange { up: u, down: d } => (up + size(*u), down + size(*d)),
         })
     }
@@ -115,10 +125,9 @@ impl FlightClock {
         for step in &traffic.steps {
             let (client, server) = (self.client, self.server);
             match step {
-                Step::Up(messages) if messages.is_empty() => {}
-                Step::Down(messages) if messages.is_empty() => {}
-                Step::Up(_) => self.server = server.max(client + 1),
-                Step::Down(_) => self.client = client.max(server + 1),
+                Step::Up { count: 0, .. } | Step::Down { count: 0, .. } => {}
+                Step::Up { .. } => self.server = server.max(client + 1),
+                Step::Down { .. } => self.client = client.max(server + 1),
                 Step::Exchange { .. } => {
                     self.server = server.max(client + 1);
                     self.client = client.max(server + 1);
@@ -135,8 +144,8 @@ mod tests {
 
     #[test]
     fn flights_count_sequential_steps() {
-        let up = || Step::Up(vec![1]);
-        let down = || Step::Down(vec![1]);
+        let up = || Step::Up { count: 1, bytes: 1 };
+        let down = || Step::Down { count: 1, bytes: 1 };
         let exchange = || Step::Exchange { up: 1, down: 1 };
         for (steps, expected) in [
             (vec![up(), down(), up()], 3),
@@ -144,7 +153,7 @@ mod tests {
             (vec![exchange(), exchange()], 2),
             (vec![up(), exchange()], 2),
             (vec![exchange(), up(), down()], 3),
-            (vec![Step::Up(vec![])], 0),
+            (vec![Step::Up { count: 0, bytes: 1 }], 0),
         ] {
             let traffic = Traffic::new(steps, RotCounts::default());
             assert_eq!(FlightClock::default().advance(&traffic), expected, "{traffic:?}");

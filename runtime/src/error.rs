@@ -2,6 +2,7 @@
 
 use heq_he::HeError;
 use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_ir::packing::LengthError;
 use heq_net::NetError;
 use heq_net::error::Blame;
 use heq_ot::OtError;
@@ -94,8 +95,18 @@ impl From<HeError> for RunError {
     }
 }
 
+impl From<LengthError> for RunError {
+    fn from(error: LengthError) -> Self {
+        Self::PeerMisbehaved { step: "a message".to_owned(), what: error.to_string() }
+    }
+}
+
 impl From<OtError> for RunError {
     fn from(error: OtError) -> Self {
-        Self::PeerMisbehaved { step: "oblivious transfer".to_owned(), what: error.to_string() }
+        if matches!(error, OtError::MessageLength { .. } | OtError::InvalidPoint { .. }) {
+            let step = "oblivious transfer".to_owned();
+            return Self::PeerMisbehaved { step, what: error.to_string() };
+        }
+        Self::Internal { what: "random OTs were used in another way than planned" }
     }
 }

@@ -53,6 +53,9 @@ impl Session<'_> {
             Contribution::Input(x) => x.iter().map(|x| x.cast_unsigned()).collect(),
             Contribution::Weights(_) => vec![0; plan.spec().input.shape.len()],
         };
+        if input.len() != plan.spec().input.shape.len() {
+            return Err(RunError::Internal { what: "a sample has another length than the input" });
+        }
         let mut values = vec![Value::Words(Zeroizing::new(input))];
         let mut output = Vec::new();
         let mut linear_index = 0;
@@ -60,7 +63,12 @@ impl Session<'_> {
             let start = (Instant::now(), self.meter());
             let operand_id = layer.operand.0;
             let types = (plan.values()[operand_id], plan.values()[index + 1]);
-            let operand = &values[operand_id];
+            // Its last reader takes a value over; it is wiped when that step is done.
+            let operand = if last_reads[operand_id] == index {
+                &mut std::mem::replace(&mut values[operand_id], Value::Released)
+            } else {
+                &mut values[operand_id]
+            };
             let result = match (&layer.kind, operand) {
                 (LayerKind::Linear { .. }, Value::Words(shares)) => {
                     let words = self.linear(index, linear_index, contribution, shares)?;
@@ -88,6 +96,9 @@ impl Session<'_> {
                         to_arithmetic::to_arithmetic(&mut link, planes, elements, *bits, *lo)?;
                     Value::Words(words)
                 }
+                (LayerKind::Flatten, operand) if last_reads[operand_id] == index => {
+                    std::mem::replace(operand, Value::Released)
+                }
                 (LayerKind::Flatten, Value::Words(words)) => Value::Words(words.clone()),
                 (LayerKind::Flatten, Value::Planes(planes)) => Value::Planes(planes.clone()),
                 (LayerKind::Open, Value::Words(shares)) => {
@@ -100,9 +111,6 @@ impl Session<'_> {
                 _ => return Err(WRONG_VALUE),
             };
             values.push(result);
-            if last_reads[operand_id] == index {
-                values[operand_id] = Value::Released;
-            }
             if let Some(measured) = measured.get_mut(index) {
                 measured.add(self.role, self.meter().since(start.1), start.0.elapsed());
             }

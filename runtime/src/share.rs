@@ -57,19 +57,31 @@ impl Plane {
     }
 
     /// Exclusive or.
+    ///
+    /// # Panics
+    /// If the planes have different lengths; planes of one circuit have one.
     #[must_use]
     pub fn xor(&self, other: &Self) -> Self {
+        assert_eq!(self.0.len(), other.0.len());
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a ^ b).collect())
     }
 
     /// Conjunction of bits that this party knows.
+    ///
+    /// # Panics
+    /// If the planes have different lengths.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
+        assert_eq!(self.0.len(), other.0.len());
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
     }
 
     /// Adds `other` in place, as exclusive or.
+    ///
+    /// # Panics
+    /// If the planes have different lengths.
     pub fn xor_assign(&mut self, other: &Self) {
+        assert_eq!(self.0.len(), other.0.len());
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a ^= b);
     }
 

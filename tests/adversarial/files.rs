@@ -51,7 +51,10 @@ impl Files {
         {
             let compiled = compiled_lenet(strategy);
             files.write(&format!("{name}.heq"), &compiled.plan_bytes);
-            files.write(&format!("{name}.server.heq"), &encode_weights(&compiled.weights).unwrap());
+            files.write(
+                &format!("{name}.server.heq"),
+                &encode_weights(compiled.weights.spec()).unwrap(),
+            );
         }
         files
     }

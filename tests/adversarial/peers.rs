@@ -24,7 +24,7 @@ impl Server {
     fn new(acc_strategy: AccStrategy) -> Self {
         let compiled = compiled_lenet(acc_strategy);
         let plan = PreparedPlan::new(compiled.plan);
-        let weights = PreparedServer::new(&plan, &compiled.weights, "weights").unwrap();
+        let weights = PreparedServer::new(&plan, &compiled.weights).unwrap();
         Self { plan, weights, listener: Listener::bind("127.0.0.1:0").unwrap() }
     }
 

@@ -5,7 +5,9 @@ use heq_ir::params::RlweSpec;
 use heq_ir::plan::codec::{
     CodecError, HEADER_BYTES, decode_plan, decode_weights, encode_plan, encode_weights,
 };
+use heq_ir::plan::weights::ServerWeights;
 use heq_ir::plan::{AccStrategy, LayerKind, PlanSpec};
+use heq_ir::preparation::InputPreparation;
 use heq_tests::compiled_lenet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -31,17 +33,47 @@ fn first_choice(spec: &mut PlanSpec) -> &mut heq_ir::plan::LinearChoice {
     choice
 }
 
+/// Inserts poolings of 64x64 that keep the shape after the first requantization.
+fn insert_pools(spec: &mut PlanSpec, count: usize) {
+    let window =
+        heq_ir::geometry::Window { kernel: [64; 2], strides: [1; 2], pads: [31, 31, 32, 32] };
+    for layer in &mut spec.layers[2..] {
+        layer.operand.0 += count;
+    }
+    let template = spec.layers[0].clone();
+    for index in 2..2 + count {
+        let kind = LayerKind::MaxPool { window };
+        let operand = ValueId(index);
+        spec.layers.insert(index, heq_ir::plan::Layer { kind, operand, ..template.clone() });
+    }
+}
+
 #[test]
 fn every_rule_is_checked() {
     type Change = fn(&mut PlanSpec);
-    let cases: [(&str, Change); 17] = [
+    let cases: [(&str, Change); 21] = [
         ("has 0 steps", |spec| spec.layers.clear()),
         ("below 128-bit security", |spec| {
-            spec.rlwe[0] = RlweSpec { ring_degree: 2048, modulus_bits: 54 };
+            *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 2048, modulus_bits: 54 };
         }),
         ("is not one of", |spec| spec.rlwe[0].ring_degree = 2047),
-        ("is outside", |spec| spec.rlwe[0] = RlweSpec { ring_degree: 4096, modulus_bits: 62 }),
-        ("more parameter sets than steps", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),
+        ("is outside", |spec| {
+            *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 4096, modulus_bits: 62 };
+        }),
+        ("do not ascend", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),
+        ("set is not used", |spec| {
+            spec.rlwe.push(RlweSpec { ring_degree: 8192, modulus_bits: 61 });
+        }),
+        ("never read", |spec| {
+            let layer = heq_ir::plan::Layer { kind: LayerKind::Flatten, ..spec.layers[0].clone() };
+            let last = spec.layers.len() - 1;
+            spec.layers.insert(last, layer);
+            spec.layers[last + 1].operand = ValueId(last);
+        }),
+        ("channels", |spec| {
+            spec.preparation = InputPreparation::new(1.0, vec![0.5; 3], Vec::new()).unwrap();
+        }),
+        ("windows are too large", |spec| insert_pools(spec, 257)),
         ("names no parameter set", |spec| first_choice(spec).rlwe = 99),
         ("noise exceeds", |spec| first_choice(spec).weight_norm_squared_log2 += 3),
         ("noise exceeds", |spec| first_choice(spec).response_drop_bits += 3),
@@ -92,7 +124,7 @@ fn hostile_shapes_are_refused() {
 #[test]
 fn mutated_files_never_panic() {
     let compiled = compiled_lenet(AccStrategy::WeightAware);
-    let weights = encode_weights(&compiled.weights).unwrap();
+    let weights = encode_weights(compiled.weights.spec()).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut accepted = 0;
     for _ in 0..20_000 {
@@ -116,7 +148,7 @@ fn mutated_files_never_panic() {
         assert_eq!(decode_weights(&bytes), Err(CodecError::Checksum));
         sign(&mut bytes);
         if let Ok(weights) = decode_weights(&bytes) {
-            let _ = weights.check(&compiled.plan, "weights");
+            let _ = ServerWeights::check(weights, &compiled.plan, "weights");
         }
     }
 }

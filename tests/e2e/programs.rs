@@ -105,7 +105,7 @@ fn local_runs_both_parties_over_a_shaped_link() {
     let compiled = compiled_lenet(AccStrategy::WeightAware);
     let plan = folder.path().join("plan.heq");
     std::fs::write(&plan, &compiled.plan_bytes).unwrap();
-    let weights = heq_ir::plan::codec::encode_weights(&compiled.weights).unwrap();
+    let weights = heq_ir::plan::codec::encode_weights(compiled.weights.spec()).unwrap();
     std::fs::write(folder.path().join("plan.server.heq"), weights).unwrap();
     let printed = succeed(
         program("heq-run")

@@ -53,18 +53,22 @@ pub fn program(name: &str) -> Command {
     Command::new(path)
 }
 
+/// Default options of a plan.
+#[must_use]
+pub fn plan_options(acc_strategy: AccStrategy) -> PlanOptions {
+    PlanOptions {
+        acc_strategy,
+        error_budget_log2: 40,
+        preparation: InputPreparation::default(),
+        ot_field_bits: 4,
+    }
+}
+
 /// Compiles ONNX bytes with default options.
 #[must_use]
 pub fn compile_bytes(bytes: &[u8], acc_strategy: AccStrategy) -> Compiled {
-    let options = CompileOptions {
-        import: ImportOptions::default(),
-        plan: PlanOptions {
-            acc_strategy,
-            error_budget_log2: 40,
-            preparation: InputPreparation::default(),
-            ot_field_bits: 4,
-        },
-    };
+    let options =
+        CompileOptions { import: ImportOptions::default(), plan: plan_options(acc_strategy) };
     compile(bytes, "model.onnx", &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -95,7 +99,7 @@ pub struct TwoParties {
 #[must_use]
 pub fn run_both(compiled: &Compiled, samples: &[Vec<i64>]) -> TwoParties {
     let plan = PreparedPlan::new(compiled.plan.clone());
-    let weights = PreparedServer::new(&plan, &compiled.weights, "weights").unwrap();
+    let weights = PreparedServer::new(&plan, &compiled.weights).unwrap();
     let (client_end, server_end) = memory::pair();
     std::thread::scope(|scope| {
         let server = scope.spawn(|| run_server(&plan, &weights, server_end));

@@ -8,7 +8,7 @@
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::integer::{IntRange, IntegerLayer, IntegerNetwork, IntegerOp, LinearOp, ValueId};
 use heq_ir::plan::AccStrategy;
-use heq_ir::secure::MAX_SHARE_BITS;
+use heq_ir::secure::{MAX_SHARE_BITS, max_multiplier, max_weight};
 
 /// What the planner knows of a linear layer beside its shapes.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,14 +112,7 @@ fn worst_case(
     op: &LinearOp,
     input: IntRange,
 ) -> Result<LinearFacts, Diagnostic> {
-    let secure = heq_ir::secure::LinearOp {
-        geometry: op.geometry,
-        weight_bits: op.weight_bits,
-        multiplier_bits: op.multiplier_bits,
-        acc_bits: 0,
-        guard_bits: 0,
-    };
-    let folded = i128::from(secure.max_folded_weight());
+    let folded = i128::from(max_multiplier(op.multiplier_bits) * max_weight(op.weight_bits));
     let activation = i128::from(input.lo.unsigned_abs().max(input.hi.unsigned_abs()));
     let fan_in = op.geometry.fan_in();
     let products = folded * activation * fan_in as i128;

@@ -32,8 +32,8 @@ pub(super) struct CompileArguments {
     /// The plan to write; the weights go to PLAN.server.heq beside it
     #[arg(short, long, value_name = "PLAN.heq")]
     pub(super) output: PathBuf,
-    /// How accumulator widths are derived; worst-case keeps every trace of the weights out of the
-    /// public plan, weight-aware is narrower and lets the plan bound their norms
+    /// How accumulator widths are derived; with worst-case the public plan does not depend on
+    /// any integer weight or bias, with weight-aware it is cheaper and bounds their norms
     #[arg(long, value_enum, default_value = "weight-aware")]
     pub(super) acc_bits: AccBits,
     /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K at least 40

@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &CompileArguments, out: &mut dyn Write) -> Result<(
     let bytes = read_file(&arguments.model, MAX_MODEL_BYTES)?;
     let compiled = compile(&bytes, &arguments.model.display().to_string(), &options)?;
     let weights_path = default_path(&arguments.output);
-    let weights = encode_weights(&compiled.weights)
+    let weights = encode_weights(compiled.weights.spec())
         .map_err(|error| error.into_diagnostic(&weights_path.display().to_string()))?;
     write_file(&arguments.output, &compiled.plan_bytes)?;
     write_file(&weights_path, &weights)?;

@@ -25,7 +25,8 @@ struct Lowered {
 /// Lowers the network with the accumulator widths of `facts`.
 ///
 /// # Errors
-/// [`Code::UnsupportedForm`] if the output is not a linear layer's accumulator; [`Code::Internal`] if
+/// [`Code::UnsupportedForm`] if the output is not a linear layer's accumulator, or something else
+/// than a requantized tensor is pooled; [`Code::Internal`] if
 /// a step does not type, which the integer network's invariants rule out.
 pub fn assign_domains(
     network: &IntegerNetwork,
@@ -54,7 +55,9 @@ pub fn assign_domains(
                     (None, _) => operand.node,
                     (Some(_), Some(node)) => node,
                     (Some(range), None) => {
-                        let bits = share_bits(network, facts, layer.input);
+                        // Wider than the value's own bits, even if no accumulator is.
+                        let readers = share_bits(network, facts, layer.input);
+                        let bits = readers.max(range.bits() + 1);
                         let op = SecureOp::ToArithmetic { bits, lo: range.lo };
                         let node = push(&mut program, operand.node, op, None)?;
                         arithmetic[layer.input.0] = Some(node);
@@ -69,6 +72,14 @@ pub fn assign_domains(
                     }
                     None => Lowered { node, bits: None },
                 }
+            }
+            IntegerOp::MaxPool(_) if operand.bits.is_none() => {
+                return Err(Diagnostic::new(
+                    Code::UnsupportedForm,
+                    &layer.name,
+                    "pools a tensor that is not the requantized result of a linear layer",
+                    "pool after a quantizer that follows a Conv, Gemm or MatMul",
+                ));
             }
             IntegerOp::MaxPool(pool) => {
                 let op = SecureOp::MaxPool { window: pool.window };

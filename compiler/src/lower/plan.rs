@@ -2,9 +2,10 @@
 
 use crate::select::Selection;
 use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_ir::eval::wrap;
 use heq_ir::integer::{IntegerNetwork, IntegerOp, ValueId};
 use heq_ir::params::RlweSpec;
-use heq_ir::plan::weights::{LinearWeights, ServerWeights};
+use heq_ir::plan::weights::{LinearWeights, ServerWeights, WeightsSpec};
 use heq_ir::plan::{AccStrategy, Layer, LayerKind, LinearChoice, Plan, PlanSpec, codec};
 use heq_ir::preparation::InputPreparation;
 use heq_ir::secure::{SecureNode, SecureOp, SecureProgram};
@@ -95,8 +96,9 @@ pub fn lower_plan(
             error.into_diagnostic(&network.name)
         }
     })?;
-    let weights = ServerWeights { plan: plan.digest(), layers: weights };
-    weights.check(&plan, &network.name)?;
+    let weights = WeightsSpec { plan: plan.digest(), layers: weights };
+    let weights = ServerWeights::check(weights, &plan, &network.name)
+        .map_err(|error| fault(&error.place, error.what))?;
     Ok(Compiled { plan, plan_bytes, weights })
 }
 
@@ -139,10 +141,10 @@ fn layer_kind(
 
 fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearWeights> {
     let layer = network.layers.get(node.integer_layer?)?;
-    let IntegerOp::Linear(op) = &layer.op else { return None };
-    Some(LinearWeights {
-        weights: op.weights.clone(),
-        multipliers: op.multipliers.clone(),
-        bias: op.bias.clone(),
-    })
+    let (IntegerOp::Linear(op), SecureOp::Linear(secure)) = (&layer.op, &node.op) else {
+        return None;
+    };
+    // Only the sum with the requantization's offset must fit; a bias alone counts mod 2^l.
+    let bias = op.bias.iter().map(|&bias| wrap(bias, secure.acc_bits)).collect();
+    Some(LinearWeights { weights: op.weights.clone(), multipliers: op.multipliers.clone(), bias })
 }

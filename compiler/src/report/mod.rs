@@ -65,8 +65,3 @@ fn bits(row: &Row<'_>) -> String {
         LayerKind::Flatten | LayerKind::Open => String::new(),
     }
 }
-
-/// Names come from a file: nothing in them may steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}

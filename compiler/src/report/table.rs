@@ -1,7 +1,8 @@
 //! The report as a table for people: assumptions first, then a row a step, then totals.
 
-use super::{bits, printable, rows};
+use super::{bits, rows};
 use comfy_table::{CellAlignment, Table, presets};
+use heq_ir::diagnostic::printable;
 use heq_ir::layout::ConvTile;
 use heq_ir::params::security::COMPUTATIONAL_SECURITY_BITS;
 use heq_ir::plan::Plan;

@@ -10,7 +10,7 @@ use crate::kernel::requantize;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::params::noise::required_margin;
 use heq_ir::protocol::requantize::RequantizeForm;
-use heq_ir::secure::{Domain, SecureOp, SecureProgram};
+use heq_ir::secure::{SecureOp, SecureProgram};
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ fn linear_outputs(program: &SecureProgram) -> usize {
     program
         .graph
         .node_weights()
-        .filter(|node| matches!(node.result.domain, Domain::Accumulator { .. }))
+        .filter(|node| matches!(node.op, SecureOp::Linear(_)))
         .map(|node| node.result.shape.len())
         .sum()
 }

@@ -60,6 +60,5 @@ pub fn read_weights(path: &Path, plan: &Plan) -> Result<ServerWeights, Diagnosti
     let place = path.display().to_string();
     let bytes = read_file(path, MAX_WEIGHTS_BYTES + codec::HEADER_BYTES)?;
     let weights = codec::decode_weights(&bytes).map_err(|error| error.into_diagnostic(&place))?;
-    weights.check(plan, &place)?;
-    Ok(weights)
+    ServerWeights::check(weights, plan, &place)
 }

@@ -195,15 +195,6 @@ impl Bounds {
 }
 
 impl QuantizedTensor {
-    /// The scale of the elements with index `index` in dimension `axis`.
-    #[must_use]
-    pub fn scale_at(&self, index: usize) -> Option<f64> {
-        match self.axis {
-            None => self.scale.first().copied(),
-            Some(_) => self.scale.get(index).copied(),
-        }
-    }
-
     /// The real numbers of a tensor with at most one extent above 1.
     #[must_use]
     pub fn reals(&self) -> Vec<f64> {

@@ -5,7 +5,7 @@
 //! anything is allocated, decoding has a limit of its own, and trailing bytes are refused.
 //! See docs/plan-format.md.
 
-use super::weights::ServerWeights;
+use super::weights::WeightsSpec;
 use super::{Plan, PlanDigest, PlanError, PlanSpec};
 use crate::diagnostic::{Code, Diagnostic};
 use serde::Serialize;
@@ -113,15 +113,16 @@ pub fn decode_plan(bytes: &[u8]) -> Result<Plan, CodecError> {
 ///
 /// # Errors
 /// [`CodecError::TooLarge`] if they exceed the limit.
-pub fn encode_weights(weights: &ServerWeights) -> Result<Vec<u8>, CodecError> {
+pub fn encode_weights(weights: &WeightsSpec) -> Result<Vec<u8>, CodecError> {
     Ok(encode::<_, MAX_WEIGHTS_BYTES>(WEIGHTS_MAGIC, weights)?.0)
 }
 
-/// Decodes weights; whether they belong to a plan is checked by [`ServerWeights::check`].
+/// Decodes weights; whether they belong to a plan is checked by
+/// [`ServerWeights::check`](super::weights::ServerWeights::check).
 ///
 /// # Errors
 /// [`CodecError`]: not a weights file, of another version, damaged or too large.
-pub fn decode_weights(bytes: &[u8]) -> Result<ServerWeights, CodecError> {
+pub fn decode_weights(bytes: &[u8]) -> Result<WeightsSpec, CodecError> {
     Ok(decode::<_, MAX_WEIGHTS_BYTES>(WEIGHTS_MAGIC, bytes)?.0)
 }
 

@@ -82,11 +82,9 @@ impl Plan {
             layers: vec![PartCost::default(); self.layers().len()],
         };
         let correlations = self.correlation_traffic();
-        let layers: Vec<Traffic> =
-            (0..self.layers().len()).map(|index| self.layer_traffic(index)).collect();
         for _ in 0..inferences {
             cost.correlations.add(&PartCost::of(&correlations, &mut clock));
-            for (sum, traffic) in cost.layers.iter_mut().zip(&layers) {
+            for (sum, traffic) in cost.layers.iter_mut().zip(self.layer_traffic()) {
                 sum.add(&PartCost::of(traffic, &mut clock));
             }
         }

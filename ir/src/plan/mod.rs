@@ -20,6 +20,7 @@ use crate::params::{RlweParams, RlweSpec};
 use crate::preparation::InputPreparation;
 use crate::protocol::requantize::{RequantizeForm, RequantizeWidths};
 use crate::secure::{LinearOp, SecureOp, ValueType};
+use crate::traffic::Traffic;
 use serde::{Deserialize, Serialize};
 
 /// How accumulator widths were derived.
@@ -151,6 +152,7 @@ pub struct Plan {
     spec: PlanSpec,
     rlwe: Vec<RlweParams>,
     values: Vec<ValueType>,
+    traffic: Vec<Traffic>,
     digest: PlanDigest,
 }
 
@@ -209,8 +211,7 @@ impl Plan {
     }
 
     /// Type of the value that step `index` reads, if there is such a step.
-    #[must_use]
-    pub fn operand(&self, index: usize) -> Option<ValueType> {
+    fn operand(&self, index: usize) -> Option<ValueType> {
         self.values.get(self.spec.layers.get(index)?.operand.0).copied()
     }
 

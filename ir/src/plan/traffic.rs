@@ -27,14 +27,14 @@ impl Plan {
     #[must_use]
     pub fn setup_traffic(&self) -> Traffic {
         let exchange = |bytes| Step::Exchange { up: bytes, down: bytes };
-        let keys = self.rlwe().iter().map(|params| params.polynomial_bytes(0)).collect();
-        let steps = vec![
+        let keys = self.rlwe().iter().map(|params| params.polynomial_bytes(0));
+        let mut steps = vec![
             exchange(HELLO_BYTES as u64),
             exchange(POINT_BYTES),
             exchange(COLUMNS * POINT_BYTES),
             exchange(2 * BLOCK_BYTES * (COLUMNS - COLUMNS / self.field_bits())),
-            Step::Up(keys),
         ];
+        steps.extend(keys.map(|bytes| Step::Up { count: 1, bytes }));
         Traffic::new(steps, RotCounts::default())
     }
 
@@ -42,7 +42,7 @@ impl Plan {
     #[must_use]
     pub fn rots(&self) -> RotCounts {
         let mut rots = RotCounts::default();
-        (0..self.layers().len()).for_each(|index| rots += self.layer_traffic(index).rots);
+        self.layer_traffic().iter().for_each(|traffic| rots += traffic.rots);
         rots
     }
 
@@ -56,9 +56,14 @@ impl Plan {
         Traffic::new(vec![step], RotCounts::default())
     }
 
-    /// Traffic of step `index`; empty if there is no such step.
+    /// Traffic of every step.
     #[must_use]
-    pub fn layer_traffic(&self, index: usize) -> Traffic {
+    pub fn layer_traffic(&self) -> &[Traffic] {
+        &self.traffic
+    }
+
+    /// Counts the traffic of step `index`; empty if there is no such step.
+    pub(super) fn count_layer(&self, index: usize) -> Traffic {
         let (Some(layer), Some(operand)) = (self.layers().get(index), self.operand(index)) else {
             return Traffic::default();
         };
@@ -97,7 +102,9 @@ impl Plan {
                 };
                 let (up, down) = open_bytes(elements, acc_bits);
                 let rots = RotCounts { server_sends: elements as u64, client_sends: 0 };
-                Traffic::new(vec![Step::Up(vec![up]), Step::Down(vec![down])], rots)
+                let steps =
+                    vec![Step::Up { count: 1, bytes: up }, Step::Down { count: 1, bytes: down }];
+                Traffic::new(steps, rots)
             }
         }
     }
@@ -112,8 +119,8 @@ impl Plan {
         let request = step.params.polynomial_bytes(step.choice.request_drop_bits);
         let response = step.params.polynomial_bytes(step.choice.response_drop_bits);
         let steps = vec![
-            Step::Up(vec![request; counts.requests()]),
-            Step::Down(vec![response; counts.responses()]),
+            Step::Up { count: counts.requests() as u64, bytes: request },
+            Step::Down { count: counts.responses() as u64, bytes: response },
         ];
         Traffic::new(steps, RotCounts::default())
     }

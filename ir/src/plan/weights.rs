@@ -1,9 +1,15 @@
 //! The server's file: weights, multipliers and biases of the linear steps of one plan.
+//!
+//! A [`WeightsSpec`] is what a file says; [`ServerWeights`] are weights that were checked against
+//! their plan, and nothing computes with others. Both are wiped when dropped.
 
 use super::{LinearStep, Plan, PlanDigest};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::eval::wrap;
+use crate::secure::{max_multiplier, max_weight};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Where the weights of the plan at `plan` are kept by default: `x.server.heq` beside `x.heq`.
 #[must_use]
@@ -11,17 +17,21 @@ pub fn default_path(plan: &Path) -> PathBuf {
     plan.with_extension("server.heq")
 }
 
-/// The weights of all linear steps of a plan. Secret to the server.
+/// Unchecked weights of all linear steps of a plan. Secret to the server.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerWeights {
+pub struct WeightsSpec {
     /// The plan that they belong to.
     pub plan: PlanDigest,
     /// One entry for each linear step, in order.
     pub layers: Vec<LinearWeights>,
 }
 
+/// Weights that belong to a plan and keep every bound that its parameters rest on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerWeights(WeightsSpec);
+
 /// The weights of one linear step. Secret to the server.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct LinearWeights {
     /// Weights `[K, C, R, S]`.
     pub weights: Vec<i32>,
@@ -31,9 +41,9 @@ pub struct LinearWeights {
     pub bias: Vec<i64>,
 }
 
-impl std::fmt::Debug for ServerWeights {
+impl std::fmt::Debug for WeightsSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ServerWeights({} layers of plan {})", self.layers.len(), self.plan)
+        write!(f, "WeightsSpec({} layers of plan {})", self.layers.len(), self.plan)
     }
 }
 
@@ -57,17 +67,18 @@ impl LinearWeights {
 }
 
 impl ServerWeights {
-    /// Checks that the weights belong to `plan` and keep every bound that its parameters rest on.
+    /// Checks that weights belong to `plan` and keep every bound that its parameters rest on; `file`
+    /// names them in diagnostics.
     ///
     /// # Errors
     /// A diagnostic with [`Code::WeightsOfAnotherPlan`] if the digest differs, and with
     /// [`Code::PlanRejected`] if a number, width or norm is not what the plan says.
-    pub fn check(&self, plan: &Plan, file: &str) -> Result<(), Diagnostic> {
-        if self.plan != plan.digest() {
+    pub fn check(spec: WeightsSpec, plan: &Plan, file: &str) -> Result<Self, Diagnostic> {
+        if spec.plan != plan.digest() {
             return Err(Diagnostic::new(
                 Code::WeightsOfAnotherPlan,
                 file,
-                format!("the weights belong to plan {}, not to {}", self.plan, plan.digest()),
+                format!("the weights belong to plan {}, not to {}", spec.plan, plan.digest()),
                 "pass the .server.heq file that heqc compile wrote together with this plan",
             ));
         }
@@ -75,15 +86,33 @@ impl ServerWeights {
             let remedy = "do not use this file; compile the model again with heqc";
             Err(Diagnostic::new(Code::PlanRejected, place, what, remedy))
         };
-        if plan.linear_steps().count() != self.layers.len() {
+        if plan.linear_steps().count() != spec.layers.len() {
             return reject(file.to_owned(), "the number of weight tensors differs from the plan's");
         }
-        for ((index, step), weights) in plan.linear_steps().zip(&self.layers) {
+        for ((index, step), weights) in plan.linear_steps().zip(&spec.layers) {
             if let Err(what) = weights.check(&step) {
                 return reject(format!("{file}: {}", plan.layers()[index].name), what);
             }
         }
-        Ok(())
+        Ok(Self(spec))
+    }
+
+    /// What the file says.
+    #[must_use]
+    pub fn spec(&self) -> &WeightsSpec {
+        &self.0
+    }
+
+    /// The plan that they belong to.
+    #[must_use]
+    pub fn plan(&self) -> PlanDigest {
+        self.0.plan
+    }
+
+    /// One entry for each linear step, in order.
+    #[must_use]
+    pub fn layers(&self) -> &[LinearWeights] {
+        &self.0.layers
     }
 }
 
@@ -97,11 +126,11 @@ impl LinearWeights {
         {
             return Err("the tensors have other shapes than the plan's");
         }
-        let half = 1_i32 << (step.op.weight_bits - 1);
-        let multiplier = ((1_u64 << step.op.multiplier_bits) - 1).max(1);
-        if !self.weights.iter().all(|w| (-half..half).contains(w))
+        let weight = max_weight(step.op.weight_bits).cast_signed();
+        let multiplier = max_multiplier(step.op.multiplier_bits);
+        if !self.weights.iter().all(|&w| (-weight..weight).contains(&i64::from(w)))
             || !self.multipliers.iter().all(|m| m.unsigned_abs() <= multiplier)
-            || !self.bias.iter().all(|b| b.unsigned_abs() >> (step.op.acc_bits - 1) == 0)
+            || !self.bias.iter().all(|&bias| wrap(bias, step.op.acc_bits) == bias)
         {
             return Err("a weight, multiplier or bias exceeds the width in the plan");
         }
@@ -115,8 +144,9 @@ impl LinearWeights {
     #[must_use]
     pub fn norm_squared(&self, step: &LinearStep<'_>) -> f64 {
         let per_kernel = step.op.geometry.fan_in().max(1);
-        let folded: Vec<f64> = self.folded().map(|w| w as f64 * w as f64).collect();
-        let norms: Vec<f64> = folded.chunks(per_kernel).map(|kernel| kernel.iter().sum()).collect();
+        let squares: Vec<f64> = self.folded().map(|w| w as f64 * w as f64).collect();
+        let norms: Vec<f64> =
+            squares.chunks(per_kernel).map(|kernel| kernel.iter().sum()).collect();
         largest_group_norm(&norms, step.choice.tile.out_channels)
     }
 }

@@ -51,8 +51,8 @@ impl PlaneMachine for CountMachine {
         let choices: u64 = digits.iter().map(|digit| u64::from(digit.width)).sum();
         let messages: u64 = digits.iter().map(Digit::message_planes).sum();
         let plane = plane_bytes(self.elements);
-        self.traffic.steps.push(Step::Up(vec![choices * plane]));
-        self.traffic.steps.push(Step::Down(vec![messages * plane]));
+        self.traffic.steps.push(Step::Up { count: 1, bytes: choices * plane });
+        self.traffic.steps.push(Step::Down { count: 1, bytes: messages * plane });
         self.traffic.rots.server_sends += choices * self.elements as u64;
         Ok(digits
             .iter()

@@ -19,12 +19,14 @@ fn max_pairs<M: PlaneMachine>(
             leaves.push(Products { common: a.clone(), others: vec![machine.not(b)] });
         }
     }
-    let mut greater_bits = machine.and(&leaves)?.into_iter().flatten();
+    let greater_bits = machine.and(&leaves)?;
+    let mut leaf = 0;
     let mut runs = Vec::with_capacity(pairs.len());
     for [a, b] in pairs {
         let mut digits = Vec::with_capacity(a.len());
         for (index, (a, b)) in a.iter().zip(b).enumerate() {
-            let Some(greater) = greater_bits.next() else { break };
+            let greater = greater_bits[leaf][0].clone();
+            leaf += 1;
             let equal = (index > 0).then(|| {
                 let differs = machine.xor(a, b);
                 machine.not(&differs)

@@ -33,7 +33,7 @@ pub enum Equality {
 impl Digit {
     /// Planes that the comparison shares: greater, and equal if it is wanted.
     #[must_use]
-    pub fn result_planes(&self) -> u64 {
+    pub fn result_planes(&self) -> u32 {
         match self.equality {
             Equality::Shared => 2,
             Equality::Unused => 1,
@@ -44,7 +44,7 @@ impl Digit {
     /// whose message is zero by the choice of the server's share.
     #[must_use]
     pub fn message_planes(&self) -> u64 {
-        ((1 << self.width) - 1) * self.result_planes()
+        ((1 << self.width) - 1) * u64::from(self.result_planes())
     }
 }
 
@@ -76,7 +76,8 @@ pub trait PlaneMachine {
     /// Negation. Local.
     fn not(&mut self, a: &Self::Plane) -> Self::Plane;
 
-    /// All products of every group, in order; one exchange, one random OT each way a group.
+    /// All products of every group, in order: as many groups, and as many products in each, as are
+    /// given. One exchange; one random OT each way a group.
     ///
     /// # Errors
     /// The machine's error if the interaction fails.
@@ -125,16 +126,19 @@ pub fn merge_comparisons<M: PlaneMachine>(
                 Some(Products { common: pair[1].equal.clone()?, others: others.collect() })
             })
             .collect();
-        let mut products = machine.and(&groups)?.into_iter();
+        let products = machine.and(&groups)?;
+        let mut next = 0;
         for tree in &mut trees {
             let mut merged = Vec::with_capacity(tree.len().div_ceil(2));
             for pair in tree.chunks_exact(2) {
-                let mut product = products.next().unwrap_or_default().into_iter();
-                let greater = match product.next() {
-                    Some(carried) => machine.xor(&pair[1].greater, &carried),
-                    None => pair[1].greater.clone(),
-                };
-                merged.push(Comparison { greater, equal: product.next() });
+                if pair[1].equal.is_none() {
+                    // Nothing below can matter to a run that is never equal.
+                    merged.push(pair[1].clone());
+                    continue;
+                }
+                let greater = machine.xor(&pair[1].greater, &products[next][0]);
+                merged.push(Comparison { greater, equal: products[next].get(1).cloned() });
+                next += 1;
             }
             merged.extend(tree.chunks_exact(2).remainder().iter().cloned());
             *tree = merged;

@@ -119,8 +119,7 @@ fn ripple<M: PlaneMachine>(
         if bit + 1 < to {
             let y_carry = machine.xor(&y, carry_in);
             let product = machine.and(&[Products { common: x_carry, others: vec![y_carry] }])?;
-            let Some(product) = product.first().and_then(|group| group.first()) else { continue };
-            carry = Some(machine.xor(carry_in, product));
+            carry = Some(machine.xor(carry_in, &product[0][0]));
         }
     }
     Ok(sums)

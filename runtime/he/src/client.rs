@@ -30,8 +30,8 @@ impl SecretKey {
     /// **Security**: the message shows the server an RLWE sample.
     pub fn generate<R: CryptoRng>(ring: &Ring, a_prime: &Seed, rng: &mut R) -> (Self, Vec<u8>) {
         let n = ring.params.ring_degree() as f64;
-        let secret = draw_below(ring, rng, ternary, 2.0 / 3.0 * n);
-        let mut errors = draw_below(ring, rng, error, ERROR_VARIANCE * n);
+        let secret = draw_below(ring, rng, ternary, KEY_REJECTION_FACTOR * 2.0 / 3.0 * n);
+        let mut errors = draw_below(ring, rng, error, KEY_REJECTION_FACTOR * ERROR_VARIANCE * n);
         let a_prime = a_prime.expand_uniform(ring.params.ring_degree(), &ring.modulus);
         for ((e, &a), &s) in errors.iter_mut().zip(&a_prime).zip(&secret) {
             *e = ring.modulus.sub(*e, ring.modulus.mul(a, s));
@@ -66,11 +66,10 @@ impl SecretKey {
             *c = ring.modulus.sub(ring.modulus.from_signed(error(rng)), *c);
         }
         for (position, value) in elements {
-            if let Some(c) = c0.get_mut(position) {
-                *c = ring
-                    .modulus
-                    .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
-            }
+            let c = &mut c0[position];
+            *c = ring
+                .modulus
+                .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
         }
         encode_residues(&c0, ring.params.modulus_bits(), drop_bits)
     }
@@ -103,14 +102,15 @@ impl SecretKey {
     }
 }
 
-/// Evaluations of a random polynomial whose squared norm is at most [`KEY_REJECTION_FACTOR`] times
-/// its `mean`. Accepting reveals one bit of a fresh draw that is then used, or thrown away.
+/// Evaluations of a random polynomial whose squared norm is at most `limit`. Accepting reveals one bit of a fresh draw that is then used, or thrown away.
 fn draw_below<R: CryptoRng>(
     ring: &Ring,
     rng: &mut R,
     sample: fn(&mut R) -> i64,
-    mean: f64,
+    limit: f64,
 ) -> Vec<u64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a few times N")]
+    let limit = limit as i64;
     loop {
         let mut norm = 0;
         let mut polynomial = ring.evaluate_random(|| {
@@ -118,7 +118,7 @@ fn draw_below<R: CryptoRng>(
             norm += coefficient * coefficient;
             coefficient
         });
-        if norm as f64 <= KEY_REJECTION_FACTOR * mean {
+        if norm <= limit {
             return polynomial;
         }
         polynomial.zeroize();

@@ -1,7 +1,6 @@
 //! RLWE with coefficient packing: the homomorphic half of the linear layers. No I/O.
 //!
-//! From the bottom up: [`modulus`] (arithmetic mod q), the NTT, [`sampling`], [`wire`] (residues as
-//! bytes), the conversion between shares and residues, and the two parties' halves of a linear layer:
+//! From the bottom up: [`modulus`] (arithmetic mod q), the NTT, [`sampling`], residues as bytes, the conversion between shares and residues, and the two parties' halves of a linear layer:
 //! [`client`] (keys, requests, the client's shares) and [`server`] (products, responses, the server's
 //! shares). Parameters come checked from `heq_ir`. Protocol: docs/protocols/linear.md.
 //!
@@ -13,8 +12,9 @@ mod ntt;
 pub mod sampling;
 pub mod server;
 mod share;
-pub mod wire;
+mod wire;
 
+use heq_ir::packing::LengthError;
 use heq_ir::params::RlweParams;
 use modulus::Modulus;
 use ntt::NttTable;
@@ -24,13 +24,8 @@ use ntt::NttTable;
 #[non_exhaustive]
 pub enum HeError {
     /// A message has another length than its parameters give it.
-    #[error("a message of {found} bytes where {expected} were due")]
-    MessageLength {
-        /// Bytes due.
-        expected: usize,
-        /// Bytes that came.
-        found: usize,
-    },
+    #[error(transparent)]
+    MessageLength(#[from] LengthError),
     /// A coefficient is not below the modulus.
     #[error("coefficient {index} is not below the modulus")]
     Residue {
@@ -63,13 +58,12 @@ impl Ring {
 
     /// Evaluations of the polynomial with the given coefficients; others are zero.
     ///
-    /// Coefficients are signed integers of magnitude below q, positions below N.
+    /// Coefficients are signed integers of magnitude below q, positions below N: layouts and parameters
+    /// are checked for both.
     fn evaluate_sparse(&self, coefficients: impl Iterator<Item = (usize, i64)>) -> Vec<u64> {
         let mut values = vec![0; self.params.ring_degree()];
         for (position, value) in coefficients {
-            if let Some(slot) = values.get_mut(position) {
-                *slot = self.modulus.from_signed(value);
-            }
+            values[position] = self.modulus.from_signed(value);
         }
         self.ntt.forward(&mut values);
         values

@@ -102,8 +102,8 @@ impl Modulus {
     }
 
     /// A residue as the integer in `(-q/2, q/2]` that it stands for.
-    #[must_use]
-    pub fn centred(&self, residue: u64) -> i64 {
+    #[cfg(test)]
+    pub(crate) fn centred(&self, residue: u64) -> i64 {
         let above = (((self.q / 2).wrapping_sub(residue)).cast_signed() >> 63).cast_unsigned();
         residue.wrapping_sub(self.q & above).cast_signed()
     }

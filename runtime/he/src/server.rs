@@ -4,7 +4,7 @@ use crate::sampling::{Seed, error, ternary};
 use crate::wire::{decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Products summed before a reduction: each is below `2^122`, so 32 of them stay below `2^128`.
 const LAZY_PRODUCTS: usize = 32;
@@ -18,16 +18,22 @@ pub struct ZeroKey {
     b: Vec<u64>,
 }
 
-/// A request as the server computes with it, both parts as evaluations.
-#[derive(Clone, Debug)]
+/// A request with the server's share added, both parts as evaluations. Secret to the server.
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Request {
     c0: Vec<u64>,
     c1: Vec<u64>,
 }
 
 /// A weight polynomial as evaluations. Secret to the server.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct WeightPolynomial(Vec<u64>);
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Request(..)")
+    }
+}
 
 impl std::fmt::Debug for WeightPolynomial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,11 +68,10 @@ impl Request {
         let (n, modulus_bits) = (ring.params.ring_degree(), ring.params.modulus_bits());
         let mut c0 = decode_residues(message, n, &ring.modulus, modulus_bits, drop_bits, rng)?;
         for (position, value) in elements {
-            if let Some(c) = c0.get_mut(position) {
-                *c = ring
-                    .modulus
-                    .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
-            }
+            let c = &mut c0[position];
+            *c = ring
+                .modulus
+                .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
         }
         ring.ntt.forward(&mut c0);
         Ok(Self { c0, c1: seed.expand_uniform(n, &ring.modulus) })
@@ -132,7 +137,8 @@ fn sum_products<'a>(
     products: impl Iterator<Item = (&'a Request, &'a WeightPolynomial)>,
 ) -> (Vec<u64>, Vec<u64>) {
     let n = ring.params.ring_degree();
-    let mut sums = [vec![0_u128; n], vec![0_u128; n]];
+    // Unmasked: this is what the encryption of zero hides.
+    let mut sums = [Zeroizing::new(vec![0_u128; n]), Zeroizing::new(vec![0_u128; n])];
     for (count, (request, weight)) in products.enumerate() {
         for (sum, part) in sums.iter_mut().zip([&request.c0, &request.c1]) {
             if count > 0 && count % (LAZY_PRODUCTS - 1) == 0 {
@@ -143,7 +149,6 @@ fn sum_products<'a>(
             }
         }
     }
-    let [c0, c1] =
-        sums.map(|sum| sum.into_iter().map(|s| ring.modulus.reduce(s)).collect::<Vec<_>>());
+    let [c0, c1] = sums.map(|sum| sum.iter().map(|&s| ring.modulus.reduce(s)).collect::<Vec<_>>());
     (c0, c1)
 }

@@ -20,8 +20,7 @@ pub(super) fn run(
     let weights_path = arguments.weights.clone().unwrap_or(default_path(&arguments.plan));
     let weights = read_weights(&weights_path, &plan)?;
     let plan = PreparedPlan::new(plan);
-    let prepared = PreparedServer::new(&plan, &weights, &weights_path.display().to_string())
-        .map_err(RunError::into_diagnostic)?;
+    let prepared = PreparedServer::new(&plan, &weights).map_err(RunError::into_diagnostic)?;
     let (client_end, server_end) = arguments.link.map_or_else(memory::pair, memory::shaped_pair);
     let (client, server) = std::thread::scope(|scope| {
         let server = scope.spawn(|| run_server(&plan, &prepared, server_end));

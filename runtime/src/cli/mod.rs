@@ -6,6 +6,7 @@ mod local;
 mod server;
 mod summary;
 
+use crate::session::MAX_INFERENCES;
 use args::{Arguments, RoleArgument};
 use clap::Parser;
 use heq_data::output::{describe_outputs, outputs_array};
@@ -75,6 +76,11 @@ fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Dia
     if samples.is_empty() || limit == 0 {
         let what = "there is no sample to run";
         let remedy = "give a file with at least one sample, and a --limit of at least 1";
+        return Err(Diagnostic::new(Code::WrongInput, path.display().to_string(), what, remedy));
+    }
+    if samples.len().min(limit) > MAX_INFERENCES as usize {
+        let what = format!("holds more than {MAX_INFERENCES} samples");
+        let remedy = "give --limit, or split the file";
         return Err(Diagnostic::new(Code::WrongInput, path.display().to_string(), what, remedy));
     }
     Ok(samples.iter().take(limit).map(|sample| spec.input.quantize(sample)).collect())

@@ -8,7 +8,7 @@
 use super::{Link, Role, pad_planes};
 use crate::error::RunError;
 use crate::share::{Plane, read_planes};
-use heq_ir::protocol::{Comparison, Digit, Equality, PlaneMachine, Products};
+use heq_ir::protocol::{Comparison, Digit, PlaneMachine, Products};
 use heq_ot::Block;
 
 /// A party's side of a circuit over `elements` elements.
@@ -45,7 +45,7 @@ impl<'a, 'link> Gates<'a, 'link> {
         let mut message = Vec::new();
         let mut results = Vec::with_capacity(digits.len());
         for digit in digits {
-            let planes = if digit.equality == Equality::Shared { 2 } else { 1 };
+            let planes = digit.result_planes();
             let bits: Vec<Plane> =
                 (0..digit.width).map(|i| self.private_bit(Role::Server, digit.low + i)).collect();
             let mut keys = Vec::with_capacity(bits.len());
@@ -105,7 +105,7 @@ impl<'a, 'link> Gates<'a, 'link> {
         let mut ciphertexts = read_planes(&received, self.elements);
         let mut results = Vec::with_capacity(digits.len());
         for (digit, keys) in digits.iter().zip(&keys) {
-            let planes = if digit.equality == Equality::Shared { 2 } else { 1 };
+            let planes = digit.result_planes();
             let choices: Vec<Plane> = keys.iter().map(|(choice, _)| choice.clone()).collect();
             let mut share = vec![Plane::zeros(self.elements); planes as usize];
             for value in 0..1_u32 << digit.width {
@@ -117,7 +117,7 @@ impl<'a, 'link> Gates<'a, 'link> {
                 }
                 if value > 0 {
                     for plane in &mut message {
-                        plane.xor_assign(&ciphertexts.next().unwrap_or_default());
+                        plane.xor_assign(&next_plane(&mut ciphertexts)?);
                     }
                 }
                 for (share, plane) in share.iter_mut().zip(&message) {
@@ -160,7 +160,10 @@ impl PlaneMachine for Gates<'_, '_> {
             let sent = self.link.sender.take(self.elements)?;
             let received = self.link.receiver.take(self.elements)?;
             let choice = Plane::from_words(received.choices().words());
-            let count = u32::try_from(group.others.len().min(Block::BITS)).unwrap_or(0);
+            let count = u32::try_from(group.others.len())
+                .ok()
+                .filter(|&count| count as usize <= Block::BITS)
+                .ok_or(RunError::Internal { what: "a product has more factors than a pad bits" })?;
             let pads0 = pad_planes(sent.pads0(), 0, count);
             let pads1 = pad_planes(sent.pads1(), 0, count);
             group.common.xor(&choice).write_to(&mut message, self.elements);
@@ -173,13 +176,13 @@ impl PlaneMachine for Gates<'_, '_> {
         let mut planes = read_planes(&received, self.elements);
         let mut products = Vec::with_capacity(groups.len());
         for (group, (pads0, choice, pads)) in groups.iter().zip(&correlations) {
-            let correction = planes.next().unwrap_or_default();
+            let correction = next_plane(&mut planes)?;
             let mut shares = Vec::with_capacity(group.others.len());
             for ((other, p0), pad) in group.others.iter().zip(pads0).zip(pads) {
                 let mut share = group.common.xor(&correction).and(other);
                 share.xor_assign(p0);
                 share.xor_assign(pad);
-                share.xor_assign(&choice.and(&planes.next().unwrap_or_default()));
+                share.xor_assign(&choice.and(&next_plane(&mut planes)?));
                 shares.push(share);
             }
             products.push(shares);
@@ -214,6 +217,11 @@ fn equals(bits: &[Plane], value: u32, elements: usize) -> Plane {
     bits.iter().enumerate().fold(ones.clone(), |equal, (i, bit)| {
         equal.and(&if value >> i & 1 == 1 { bit.clone() } else { bit.xor(&ones) })
     })
+}
+
+/// The next plane of a message, whose length was checked when it was received.
+fn next_plane(planes: &mut impl Iterator<Item = Plane>) -> Result<Plane, RunError> {
+    planes.next().ok_or(RunError::Internal { what: "a message has fewer planes than due" })
 }
 
 fn to_comparison(share: Vec<Plane>) -> Comparison<Plane> {

@@ -7,8 +7,8 @@
 use super::{Link, Role, pad_word};
 use crate::error::RunError;
 use crate::share::{Plane, mask, read_planes};
-use heq_he::wire::{pack_bits, unpack_bits};
 use heq_ir::eval::wrap;
+use heq_ir::packing::{pack_bits, unpack_bits};
 use heq_ir::plan::open_bytes;
 use zeroize::Zeroizing;
 

@@ -9,7 +9,7 @@
 use super::{Link, Role, pad_word};
 use crate::error::RunError;
 use crate::share::{Plane, Words, mask, read_planes};
-use heq_he::wire::{pack_bits, unpack_bits};
+use heq_ir::packing::{pack_bits, unpack_bits};
 use heq_ir::plan::to_arithmetic_bytes;
 use zeroize::Zeroizing;
 

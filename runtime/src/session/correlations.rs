@@ -15,7 +15,7 @@ const SERVER_SENDS: u8 = 0;
 const CLIENT_SENDS: u8 = 1;
 
 /// Both extensions of a session with their stock.
-pub struct Correlations {
+pub(crate) struct Correlations {
     config: SoftSpokenConfig,
     sender: softspoken::Sender,
     receiver: softspoken::Receiver,

@@ -6,8 +6,9 @@
 mod correlations;
 mod hello;
 
-pub use correlations::Correlations;
-pub use hello::{MAX_INFERENCES, PROTOCOL_VERSION};
+pub use hello::MAX_INFERENCES;
+
+use correlations::Correlations;
 
 use crate::error::RunError;
 use crate::protocol::linear::{PreparedWeights, RequestSeeds};
@@ -59,13 +60,15 @@ pub struct PreparedServer {
 }
 
 impl PreparedServer {
-    /// Checks the weights against the plan and prepares them.
+    /// Prepares the weights of a plan.
     ///
     /// # Errors
-    /// [`RunError::User`] if the weights do not belong to the plan or break its bounds.
-    pub fn new(plan: &PreparedPlan, weights: &ServerWeights, file: &str) -> Result<Self, RunError> {
-        weights.check(&plan.plan, file)?;
-        let steps: Vec<_> = plan.plan.linear_steps().zip(&weights.layers).collect();
+    /// [`RunError::Internal`] if they were checked against another plan.
+    pub fn new(plan: &PreparedPlan, weights: &ServerWeights) -> Result<Self, RunError> {
+        if weights.plan() != plan.plan.digest() {
+            return Err(RunError::Internal { what: "weights of another plan" });
+        }
+        let steps: Vec<_> = plan.plan.linear_steps().zip(weights.layers()).collect();
         let layers = steps
             .into_par_iter()
             .map(|((_, step), weights)| {
@@ -102,7 +105,7 @@ pub struct Session<'a> {
     pub(crate) seeds: RequestSeeds,
     pub(crate) rng: ChaCha20Rng,
     /// Number of inferences that the client announced.
-    pub inferences: u32,
+    pub(crate) inferences: u32,
 }
 
 impl<'a> Session<'a> {

@@ -8,7 +8,7 @@
 const MAX_AUTO_BITS: u32 = 12;
 
 /// The widest multiplier that can be asked for, in bits.
-pub const MAX_FIXED_BITS: u32 = 16;
+pub const MAX_FIXED_BITS: u32 = heq_ir::secure::MAX_MULTIPLIER_BITS;
 
 /// Largest shift; the accumulator must fit in 64 bits together with it.
 const MAX_SHIFT: i32 = 62;

@@ -1,0 +1,82 @@
+//! Words of any width as bytes, without gaps: the form of polynomials and corrections on the wire.
+
+/// A message has another length than its contents take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message of {found} bytes where {expected} were due")]
+pub struct LengthError {
+    /// Bytes due.
+    pub expected: usize,
+    /// Bytes that came.
+    pub found: usize,
+}
+
+/// Packs words of `bits` bits each, lowest bit first; higher bits of a word must be zero.
+#[must_use]
+pub fn pack_bits(words: impl ExactSizeIterator<Item = u64>, bits: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity((words.len() * bits as usize).div_ceil(8));
+    let (mut pending, mut count) = (0_u128, 0);
+    for word in words {
+        pending |= u128::from(word) << count;
+        count += bits;
+        while count >= 8 {
+            bytes.push(low_byte(pending));
+            pending >>= 8;
+            count -= 8;
+        }
+    }
+    if count > 0 {
+        bytes.push(low_byte(pending));
+    }
+    bytes
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "takes the low byte on purpose")]
+fn low_byte(value: u128) -> u8 {
+    value as u8
+}
+
+/// Unpacks `count` words of `bits` bits each.
+///
+/// # Errors
+/// [`LengthError`] if there are not exactly as many bytes as that takes.
+pub fn unpack_bits(bytes: &[u8], bits: u32, count: usize) -> Result<Vec<u64>, LengthError> {
+    let expected = (count * bits as usize).div_ceil(8);
+    if bytes.len() != expected {
+        return Err(LengthError { expected, found: bytes.len() });
+    }
+    let mask = (1_u128 << bits) - 1;
+    let (mut pending, mut available) = (0_u128, 0);
+    let mut rest = bytes.iter();
+    let mut words = Vec::with_capacity(count);
+    for _ in 0..count {
+        while available < bits {
+            pending |= u128::from(rest.next().copied().unwrap_or(0)) << available;
+            available += 8;
+        }
+        words.push(u64::try_from(pending & mask).unwrap_or(0));
+        pending >>= bits;
+        available -= bits;
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn packing_round_trips(bits in 1_u32..=61, words in prop::collection::vec(any::<u64>(), 0..40)) {
+            let words: Vec<u64> = words.iter().map(|w| w & ((1 << bits) - 1)).collect();
+            let bytes = pack_bits(words.iter().copied(), bits);
+            prop_assert_eq!(bytes.len(), (words.len() * bits as usize).div_ceil(8));
+            prop_assert_eq!(unpack_bits(&bytes, bits, words.len()).unwrap(), words.clone());
+            let wrong_length = matches!(
+                unpack_bits(&bytes, bits, words.len() + 8),
+                Err(LengthError { .. })
+            );
+            prop_assert!(wrong_length);
+        }
+    }
+}

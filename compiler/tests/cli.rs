@@ -23,10 +23,23 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_shows_an_example() {
-    for command in ["compile", "report", "simulate"] {
+    for command in ["compile", "ops", "report", "simulate"] {
         let help = heqc(&[command, "--help"]);
         assert!(help.status.success());
         assert!(text(&help.stdout).contains(&format!("Example:\n  heqc {command} ")));
+    }
+}
+
+#[test]
+fn operators_are_listed_as_they_are_registered() {
+    let listed: serde_json::Value =
+        serde_json::from_slice(&heqc(&["ops", "--json"]).stdout).unwrap();
+    assert_eq!(listed["schema"], "heq-ops/1");
+    let operators = listed["operators"].as_array().unwrap();
+    assert!(operators.iter().any(|entry| entry["operator"] == "QuantizeLinear"));
+    let table = text(&heqc(&["ops"]).stdout);
+    for entry in operators {
+        assert!(table.contains(entry["operator"].as_str().unwrap()), "{entry}");
     }
 }
 

@@ -8,7 +8,7 @@
 //! - response: output `(k, y, x)` at `k*Ct*A + (Ct-1)*A + (y*stride + R-1)*Wt + x*stride + S-1`.
 //!
 //! `Ct*Kt*A <= N` keeps wrapped products below every wanted coefficient. The compiler counts this
-//! layout, the runtime executes it. Source: [HLHD22, Section 3.2]; tiles over `Kt`: [XLW24].
+//! layout, the runtime executes it. Source: [HLHD22, Section 3.2]; tiles over `Kt`: [XLW24, Section 4].
 
 use crate::geometry::{Chw, ConvGeometry};
 use serde::{Deserialize, Serialize};

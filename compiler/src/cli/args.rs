@@ -18,6 +18,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Writes a public plan, and beside it the server's weights
     Compile(CompileArguments),
+    /// Lists the supported ONNX operators and their forms
+    Ops(OpsArguments),
     /// Shows what every step of a plan will cost
     Report(ReportArguments),
     /// Evaluates the integer network in the clear
@@ -52,6 +54,14 @@ pub(super) struct CompileArguments {
     #[arg(long, value_name = "STD,…", value_delimiter = ',')]
     pub(super) input_std: Vec<f64>,
     /// Print the report as JSON instead of a summary
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heqc ops --json")]
+pub(super) struct OpsArguments {
+    /// Print a heq-ops/1 document
     #[arg(long)]
     pub(super) json: bool,
 }

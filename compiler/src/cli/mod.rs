@@ -2,6 +2,7 @@
 
 mod args;
 mod compile;
+mod ops;
 mod simulate;
 
 use args::{Arguments, Command, ReportArguments, ReportFormat};
@@ -32,6 +33,7 @@ pub fn run(
     };
     let result = match arguments.command {
         Command::Compile(arguments) => compile::run(&arguments, out),
+        Command::Ops(arguments) => ops::run(&arguments, out),
         Command::Report(arguments) => report(&arguments, out),
         Command::Simulate(arguments) => simulate::run(&arguments, out),
     };

@@ -2,7 +2,7 @@
 //!
 //! Bounds `log2` of the largest modulus ever used with a key, for a uniform ternary secret, error of
 //! standard deviation 3.2 and 128 bits of classical security under the MATZOV cost model.
-//! Source: [LatticeEstimator], agrees with [BCC24, Table 5.2].
+//! Source: [LatticeEstimator, BCC24].
 
 /// Security level of every computational assumption in this project, in bits.
 pub const COMPUTATIONAL_SECURITY_BITS: u32 = 128;

@@ -1,6 +1,6 @@
 //! The plan: everything both parties must agree on to run one model, and nothing about its weights.
 //!
-//! A [`PlanSpec`] is what a file says; a [`Plan`] is a specification that passed [`Plan::check`] and
+//! A [`PlanSpec`] is what a file says; a [`Plan`] is a specification that passed the rules of `check.rs` and
 //! knows the type of every value. The runtime takes a [`Plan`] only, so it never meets an unchecked
 //! one. The weights are a file of their own, see [`weights`].
 
@@ -146,7 +146,7 @@ pub struct LinearChoice {
     pub weight_norm_squared_log2: u32,
 }
 
-/// A plan that keeps every rule of [`Plan::check`].
+/// A plan that keeps every rule of `check.rs`: only [`codec`] makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     spec: PlanSpec,

@@ -12,6 +12,9 @@ use heq_ir::plan::weights::default_path;
 use heq_net::tcp::{Listener, TcpOptions};
 use std::time::Duration;
 
+/// Pause after a connection could not be accepted, so that a lasting cause does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 pub(super) fn run(
     plan: Plan,
     arguments: &Arguments,
@@ -33,10 +36,13 @@ pub(super) fn run(
     let mut session = 0;
     while arguments.sessions.is_none_or(|limit| session < limit) {
         session += 1;
-        let served = listener
-            .accept(options)
-            .map_err(RunError::from)
-            .and_then(|(channel, _)| run_server(&plan, &prepared, channel));
+        let served = match listener.accept(options) {
+            Ok((channel, _)) => run_server(&plan, &prepared, channel),
+            Err(error) => {
+                std::thread::sleep(ACCEPT_PAUSE);
+                Err(error.into())
+            }
+        };
         last_failure = match served {
             Ok(stats) => {
                 let _ = writeln!(output.err, "session {session}: {}", summary::line(&stats));

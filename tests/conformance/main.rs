@@ -9,6 +9,7 @@
 )]
 
 use heq_compiler::compile::compile_network;
+use heq_compiler::pipeline::{ImportOptions, import};
 use heq_ir::diagnostic::Code;
 use heq_ir::eval::evaluate;
 use heq_ir::geometry::{Chw, ConvGeometry, Window};
@@ -17,7 +18,7 @@ use heq_ir::integer::{
     NetworkOutput, Quantization, Requantize, ValueId,
 };
 use heq_ir::plan::AccStrategy;
-use heq_tests::{plan_options, run_both};
+use heq_tests::{lenet, plan_options, run_both, shared};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -209,4 +210,17 @@ fn pooling_an_input_is_refused_by_name() {
     let found = compile_network(&builder.network, &options).unwrap_err();
     let first = found.iter().next().unwrap();
     assert_eq!((first.code, first.place.as_str()), (Code::UnsupportedForm, "MaxPool 0"));
+}
+
+#[test]
+fn qonnx_and_qcdq_exports_give_the_same_network() {
+    let Some(qonnx) = shared("models/lenet_mnist_w4a4_qonnx.onnx") else { return };
+    let network = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).unwrap();
+        import(&bytes, "lenet.onnx", &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let (qonnx, qcdq) = (network(&qonnx), network(&lenet("model.onnx")));
+    assert_eq!(qonnx.layers, qcdq.layers);
+    assert_eq!(qonnx.input.quantization, qcdq.input.quantization);
+    assert_eq!(qonnx.output.value, qcdq.output.value);
 }

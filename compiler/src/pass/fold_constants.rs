@@ -1,13 +1,13 @@
 //! Evaluates what depends on constants alone.
 //!
 //! Weights arrive as integers behind `Clip`, `DequantizeLinear` and `Transpose`, or as floats behind
-//! `QuantizeLinear`; each chain becomes one quantized constant. A `Clip` of integers narrows their
+//! `QuantizeLinear` or a quantizer; each chain becomes one quantized constant. A `Clip` of integers narrows their
 //! range, which is how 4-bit weights in 8-bit containers are told from 8-bit ones.
 
 use heq_ir::graph::Graph;
 use heq_ir::graph::infer::{TypeError, order};
 use heq_ir::graph::op::{Bounds, Op, QuantizeParams, QuantizedTensor};
-use heq_ir::integer::IntRange;
+use heq_ir::integer::{IntRange, Quantization};
 use heq_ir::tensor::{IntType, Shape, Tensor, TensorData, transpose};
 
 /// Replaces every operator on constants by its result.
@@ -58,6 +58,9 @@ fn fold(op: &Op, result: &Shape, x: &Tensor) -> Option<Op> {
             range: params.ty.range(),
             values: quantize(params, &x.shape, values)?,
         },
+        (Op::Quantize(quantization), TensorData::Float(values)) => {
+            return Some(Op::QuantizedConstant(quantize_at_once(quantization, &x.shape, values)));
+        }
         (Op::DequantizeLinear(params), TensorData::Int { range, values, .. }) => {
             return dequantize(params, &x.shape, *range, values).map(Op::QuantizedConstant);
         }
@@ -101,6 +104,18 @@ fn quantize(params: &QuantizeParams, shape: &Shape, values: &[f32]) -> Option<Ve
         steps.saturating_add(params.zero_point[channel]).clamp(lo, hi)
     });
     Some(quantized.collect())
+}
+
+/// Reals on the grid of a quantizer, in the arithmetic of ONNX as above.
+fn quantize_at_once(quantization: &Quantization, shape: &Shape, values: &[f32]) -> QuantizedTensor {
+    let Quantization { scale, range } = *quantization;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "scales are binary32; saturates, as ONNX does"
+    )]
+    let quantize = |value: &f32| (value / scale as f32).round_ties_even() as i64;
+    let values = values.iter().map(|value| quantize(value).clamp(range.lo, range.hi)).collect();
+    QuantizedTensor { shape: shape.clone(), values, range, scale: vec![scale], axis: None }
 }
 
 fn dequantize(

@@ -15,6 +15,8 @@ use tract_onnx::pb::{
 
 const LENET: &[u8] = include_bytes!("../../../../examples/onnx/lenet_mnist/model.onnx");
 
+const QONNX: &str = "qonnx.custom_op.general";
+
 /// A model under construction.
 struct Builder(GraphProto);
 
@@ -67,6 +69,27 @@ impl Builder {
         self
     }
 
+    fn text(mut self, name: &str, text: &str) -> Self {
+        let ty = AttributeType::String as i32;
+        let s = text.as_bytes().to_vec();
+        let attribute = AttributeProto { name: name.into(), r#type: ty, s, ..Default::default() };
+        self.0.node.last_mut().unwrap().attribute.push(attribute);
+        self
+    }
+
+    /// A model of one QONNX quantizer with these parameters.
+    fn quant(scale: &[f32], zero_point: f32, bits: f32, signed: i64, narrow: i64) -> Self {
+        let mut builder = Self::fixed(&[1, 2])
+            .floats("s", &[i64::try_from(scale.len()).unwrap()], scale)
+            .floats("z", &[], &[zero_point])
+            .floats("b", &[], &[bits])
+            .node("Quant", &["x", "s", "z", "b"], "y")
+            .int("signed", signed)
+            .int("narrow", narrow);
+        builder.0.node[0].domain = QONNX.into();
+        builder
+    }
+
     fn floats(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
         self.0.initializer.push(TensorProto {
             name: name.into(),
@@ -90,9 +113,9 @@ impl Builder {
     }
 
     fn bytes(self) -> Vec<u8> {
-        let opset = OperatorSetIdProto { domain: String::new(), version: 13 };
-        let model =
-            ModelProto { graph: Some(self.0), opset_import: vec![opset], ..Default::default() };
+        let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
+        let opset_import = vec![opset("", 13), opset(QONNX, 1)];
+        let model = ModelProto { graph: Some(self.0), opset_import, ..Default::default() };
         model.encode_to_vec()
     }
 
@@ -140,11 +163,11 @@ fn every_unsupported_operator_is_reported() {
     let mut builder = Builder::fixed(&[1, 2])
         .node("Erf", &["x"], "a")
         .node("Relu", &["a"], "b")
-        .node("Quant", &["b"], "y");
-    builder.0.node[2].domain = "qonnx.custom_op.general".into();
+        .node("BipolarQuant", &["b"], "y");
+    builder.0.node[2].domain = QONNX.into();
     builder.check_faults(&[
         (Code::UnsupportedOperator, "node \"/a\" (Erf of ai.onnx)"),
-        (Code::UnsupportedOperator, "node \"/y\" (Quant of qonnx.custom_op.general)"),
+        (Code::UnsupportedOperator, "node \"/y\" (BipolarQuant of qonnx.custom_op.general)"),
     ]);
 }
 
@@ -301,4 +324,32 @@ fn a_trained_network_is_imported_whole() {
         "input",
     ];
     assert_eq!(operators, expected);
+}
+
+#[test]
+fn qonnx_quantizers() {
+    for (zero_point, bits, signed, narrow, range) in [
+        (0.0, 4.0, 1, 0, "-8..7"),
+        (0.0, 4.0, 1, 1, "-7..7"),
+        (0.0, 2.0, 0, 0, "0..3"),
+        (3.0, 8.0, 0, 0, "-3..252"),
+    ] {
+        Builder::quant(&[0.5], zero_point, bits, signed, narrow).check(&[
+            "%x = input : f32[1,2]",
+            &format!("%y = quantize(%x) scale=0.5 range={range} from=/y,Quant : f32[1,2]"),
+        ]);
+    }
+    for (builder, phrase) in [
+        (Builder::quant(&[0.5, 0.5], 0.0, 4.0, 1, 0), "scale has 2 values"),
+        (Builder::quant(&[-0.5], 0.0, 4.0, 1, 0), "not positive"),
+        (Builder::quant(&[f32::NAN], 0.0, 4.0, 1, 0), "not finite"),
+        (Builder::quant(&[0.5], 0.5, 4.0, 1, 0), "zero point 0.5"),
+        (Builder::quant(&[0.5], 0.0, 9.0, 1, 0), "bit width 9"),
+        (Builder::quant(&[0.5], 0.0, 1.0, 1, 1), "single value"),
+        (Builder::quant(&[0.5], 0.0, 4.0, 2, 0), "0 or 1"),
+        (Builder::quant(&[0.5], 0.0, 4.0, 1, 0).text("rounding_mode", "FLOOR"), "FLOOR"),
+    ] {
+        let found = import(&builder.bytes(), "m.onnx").unwrap_err().to_string();
+        assert!(found.contains(phrase), "{phrase}: {found}");
+    }
 }

@@ -10,6 +10,7 @@ mod conv;
 mod linear;
 mod normalization;
 mod pool;
+mod qonnx;
 mod quantize;
 mod shape;
 mod window;
@@ -51,6 +52,7 @@ const FAMILIES: &[&[OperatorEntry]] = &[
     linear::OPERATORS,
     normalization::OPERATORS,
     pool::OPERATORS,
+    qonnx::OPERATORS,
     quantize::OPERATORS,
     shape::OPERATORS,
 ];

@@ -95,11 +95,12 @@ fn tiles(op: &LinearOp, output: Chw, ring_degree: usize) -> impl Iterator<Item =
         columns.clone().into_iter().flat_map(move |width| {
             let area = extent(height, 0).saturating_mul(extent(width, 1));
             channels.clone().into_iter().filter_map(move |in_channels| {
-                let most = ring_degree / area.saturating_mul(in_channels).max(1);
-                let most = most.min(geometry.out_channels);
-                let groups = geometry.out_channels.checked_div(most)?.max(1);
-                let groups =
-                    if groups * most < geometry.out_channels { groups + 1 } else { groups };
+                let most = (ring_degree / area.saturating_mul(in_channels).max(1))
+                    .min(geometry.out_channels);
+                if most == 0 {
+                    return None;
+                }
+                let groups = geometry.out_channels.div_ceil(most);
                 let out_channels = geometry.out_channels.div_ceil(groups);
                 Some(ConvTile { output: [height, width], in_channels, out_channels })
             })

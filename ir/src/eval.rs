@@ -8,7 +8,7 @@ use crate::plan::weights::{LinearWeights, ServerWeights};
 use crate::plan::{LayerKind, Plan};
 use crate::secure::LinearOp;
 
-/// What a layer computed, for reports and comparisons.
+/// Everything that one inference computes, for reports and comparisons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluation {
     /// All values: 0 is the input, `i + 1` the result of step `i`.

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(left.bytes_sent, wire_bytes(3) + wire_bytes(0));
         assert_eq!(left.bytes_sent, right_meter.bytes_received);
         assert_eq!(left.bytes_received, right_meter.bytes_sent);
-        assert_eq!(left.messages(), 3);
+        assert_eq!(left.messages_sent + left.messages_received, 3);
         assert_eq!((left.horizon, right_meter.horizon), (2, 2));
         let answer = Meter { bytes_sent: 14, messages_sent: 1, horizon: 1, ..Meter::default() };
         assert_eq!(right_meter.since(before), answer);

@@ -40,12 +40,6 @@ impl Meter {
         self.bytes_sent + self.bytes_received
     }
 
-    /// Messages in both directions.
-    #[must_use]
-    pub fn messages(self) -> u64 {
-        self.messages_sent + self.messages_received
-    }
-
     pub(crate) fn count_sent(&mut self, payload_bytes: usize) {
         self.bytes_sent += wire_bytes(payload_bytes as u64);
         self.messages_sent += 1;
@@ -77,6 +71,6 @@ mod tests {
             horizon: 3,
         };
         assert_eq!(meter.since(earlier), expected);
-        assert_eq!((expected.bytes(), expected.messages()), (21, 2));
+        assert_eq!(expected.bytes(), 21);
     }
 }

@@ -20,14 +20,13 @@ use crate::prg::LANES;
 const KEY_DOMAIN: &[u8] = b"heq-ot/hash-key/1";
 
 /// The hash `H(x, i)` of one session; its key is public.
-pub struct TccrHash {
+pub(crate) struct TccrHash {
     permutation: Aes128Enc,
 }
 
 impl TccrHash {
     /// The hash of `session`.
-    #[must_use]
-    pub fn new(session: &SessionId) -> Self {
+    pub(crate) fn new(session: &SessionId) -> Self {
         let digest = Sha256::new().chain_update(KEY_DOMAIN).chain_update(session.0).finalize();
         let mut key = aes::Block::default();
         key.copy_from_slice(&digest[..Block::BYTES]);
@@ -37,7 +36,7 @@ impl TccrHash {
     /// Replaces `blocks[j]` by `H(blocks[j], first_tweak + j)`.
     ///
     /// **Security**: time depends on the length alone.
-    pub fn hash(&self, blocks: &mut [Block], first_tweak: u128) {
+    pub(crate) fn hash(&self, blocks: &mut [Block], first_tweak: u128) {
         let mut once = [aes::Block::default(); LANES];
         let mut twice = [aes::Block::default(); LANES];
         let mut tweak = first_tweak;

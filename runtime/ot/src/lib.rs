@@ -12,8 +12,8 @@
 //! | extension, [Roy22, IKNP03] | [`softspoken`] | pads 0 and 1 | random choices and their pads |
 //! | stock | [`RotSenderPool`], [`RotReceiverPool`] | | |
 //!
-//! The sender of the extension is the receiver of the base OTs. [`Prg`] and [`TccrHash`] are the
-//! two symmetric primitives underneath. [`ideal`] is a test double.
+//! The sender of the extension is the receiver of the base OTs. Underneath are AES-128 in counter mode
+//! and a hash from AES under a fixed key. [`ideal`] is a test double.
 //!
 //! Invariants:
 //! - No I/O: steps take and return typed messages, whose lengths and points are checked while
@@ -41,8 +41,6 @@ mod transpose;
 pub use bits::ChoiceBits;
 pub use block::Block;
 pub use error::OtError;
-pub use hash::TccrHash;
-pub use prg::Prg;
 pub use rot::{RotReceiverBatch, RotReceiverPool, RotSenderBatch, RotSenderPool};
 
 /// Computational security (kappa), in bits: length of seeds and pads, number of base OTs.

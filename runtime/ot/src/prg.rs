@@ -53,31 +53,6 @@ impl PrgKey {
     }
 }
 
-/// A pseudo-random stream of blocks, which continues from call to call.
-///
-/// **Security**: indistinguishable from uniform to whoever does not know the seed, AES-128 being a
-/// pseudo-random function; time depends on lengths alone.
-pub struct Prg {
-    key: PrgKey,
-    counter: u128,
-}
-
-impl Prg {
-    /// The stream of `seed`, at its start.
-    #[must_use]
-    pub fn new(seed: Block) -> Self {
-        Self { key: PrgKey::new(seed), counter: 0 }
-    }
-
-    /// Overwrites `out` with the next blocks of the stream.
-    pub fn fill(&mut self, out: &mut [Block]) {
-        for chunk in out.chunks_mut(LANES) {
-            self.key.fill_at(&Counters::new(self.counter), chunk);
-            self.counter = self.counter.wrapping_add(chunk.len() as u128);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,23 +62,18 @@ mod tests {
     fn block_is_aes_of_the_counter() {
         let key: [u8; 16] = core::array::from_fn(|i| u8::try_from(i).unwrap());
         let plain: [u8; 16] = core::array::from_fn(|i| u8::try_from(i * 0x11).unwrap());
-        let mut prg = Prg::new(Block::from_bytes(key));
-        prg.counter = u128::from_le_bytes(plain);
         let mut out = [Block::ZERO];
-        prg.fill(&mut out);
+        let counters = Counters::new(u128::from_le_bytes(plain));
+        PrgKey::new(Block::from_bytes(key)).fill_at(&counters, &mut out);
         assert_eq!(out[0].to_u128().swap_bytes(), 0x69c4_e0d8_6a7b_0430_d8cd_b780_70b4_c55a);
     }
 
     #[test]
-    fn stream_does_not_depend_on_the_calls() {
-        let mut whole = [Block::ZERO; 29];
-        Prg::new(Block::new(5)).fill(&mut whole);
-        let mut parts = [Block::ZERO; 29];
-        let mut prg = Prg::new(Block::new(5));
-        let (first, rest) = parts.split_at_mut(3);
-        prg.fill(first);
-        prg.fill(&mut []);
-        prg.fill(rest);
-        assert_eq!(whole, parts);
+    fn stream_is_the_same_from_any_position() {
+        let (key, mut whole) = (PrgKey::new(Block::new(5)), [Block::ZERO; LANES]);
+        key.fill_at(&Counters::new(0), &mut whole);
+        let mut tail = [Block::ZERO; LANES - 3];
+        key.fill_at(&Counters::new(3), &mut tail);
+        assert!(whole[3..] == tail);
     }
 }

@@ -1,17 +1,10 @@
-//! Search for NTT primes: deterministic, so that a plan names a prime by its width alone.
+//! Search for NTT primes: deterministic, so that a plan names primes by the width of their product alone.
 
-/// The largest prime below `2^bits` that is 1 mod `2N`, if it has exactly `bits` bits.
-pub(super) fn largest_ntt_prime(bits: u32, ring_degree: usize) -> Option<u64> {
+/// The largest prime below `limit` that is 1 mod `2N`.
+pub(super) fn largest_ntt_prime(limit: u64, ring_degree: usize) -> Option<u64> {
     let step = 2 * ring_degree as u64;
-    let top = 1_u64.checked_shl(bits)?;
-    let mut candidate = (top - 1) / step * step + 1;
-    while candidate > top / 2 {
-        if candidate < top && is_prime_vt(candidate) {
-            return Some(candidate);
-        }
-        candidate -= step;
-    }
-    None
+    let top = limit.checked_sub(2)? / step * step + 1;
+    (1..=top).rev().step_by(ring_degree * 2).find(|&candidate| is_prime_vt(candidate))
 }
 
 /// Whether `n` is prime: Miller-Rabin with the bases that decide every 64-bit integer.

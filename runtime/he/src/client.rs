@@ -1,11 +1,12 @@
 //! The client's half of a linear layer: keys, requests, shares of responses.
 
+use crate::ring::Coefficients;
 use crate::sampling::{Seed, error, ternary};
 use crate::wire::{decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
 use heq_ir::params::noise::{ERROR_VARIANCE, KEY_REJECTION_FACTOR};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A client's secret key for one parameter set and one session.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -29,17 +30,16 @@ impl SecretKey {
     ///
     /// **Security**: the message shows the server an RLWE sample.
     pub fn generate<R: CryptoRng>(ring: &Ring, a_prime: &Seed, rng: &mut R) -> (Self, Vec<u8>) {
-        let n = ring.params.ring_degree() as f64;
+        let n = ring.params().ring_degree() as f64;
         let secret = draw_below(ring, rng, ternary, KEY_REJECTION_FACTOR * 2.0 / 3.0 * n);
-        let mut errors = draw_below(ring, rng, error, KEY_REJECTION_FACTOR * ERROR_VARIANCE * n);
-        let a_prime = a_prime.expand_uniform(ring.params.ring_degree(), &ring.modulus);
-        for ((e, &a), &s) in errors.iter_mut().zip(&a_prime).zip(&secret) {
-            *e = ring.modulus.sub(*e, ring.modulus.mul(a, s));
+        let mut b = draw_below(ring, rng, error, KEY_REJECTION_FACTOR * ERROR_VARIANCE * n);
+        let a = ring.evaluate_uniform(a_prime);
+        for (modulus, limb) in ring.limbs() {
+            for i in limb {
+                b[i] = modulus.sub(b[i], modulus.mul(a[i], secret[i]));
+            }
         }
-        ring.ntt.inverse(&mut errors);
-        let message = encode_residues(&errors, ring.params.modulus_bits(), 0);
-        errors.zeroize();
-        (Self { secret }, message)
+        (Self { secret }, encode_residues(ring.interpolate(b).iter(), &ring.modulus, 0))
     }
 
     /// Encrypts one request: `c0 = -a*s + e + q*m / 2^l`, rounded, without its low bits.
@@ -57,21 +57,15 @@ impl SecretKey {
         drop_bits: u32,
         rng: &mut R,
     ) -> Vec<u8> {
-        let mut c0 = seed.expand_uniform(ring.params.ring_degree(), &ring.modulus);
-        for (a, &s) in c0.iter_mut().zip(&self.secret) {
-            *a = ring.modulus.mul(*a, s);
-        }
-        ring.ntt.inverse(&mut c0);
-        for c in &mut c0 {
-            *c = ring.modulus.sub(ring.modulus.from_signed(error(rng)), *c);
-        }
+        let modulus = &ring.modulus;
+        let product = self.times_secret(ring, ring.evaluate_uniform(seed));
+        let negated = product.iter().map(|c| modulus.sub(modulus.residue(error(rng)), c));
+        let mut c0 = Zeroizing::new(negated.collect::<Vec<_>>());
         for (position, value) in elements {
             let c = &mut c0[position];
-            *c = ring
-                .modulus
-                .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
+            *c = modulus.add(*c, share::encode(value, share_bits, modulus, rng.next_u64()));
         }
-        encode_residues(&c0, ring.params.modulus_bits(), drop_bits)
+        encode_residues(c0.iter().copied(), modulus, drop_bits)
     }
 
     /// The client's shares mod `2^output_bits` of one response's `coefficients`.
@@ -87,22 +81,28 @@ impl SecretKey {
         output_bits: u32,
         rng: &mut R,
     ) -> Result<Vec<u64>, HeError> {
-        let (n, modulus_bits) = (ring.params.ring_degree(), ring.params.modulus_bits());
-        let mut c1 = decode_residues(response, n, &ring.modulus, modulus_bits, drop_bits, rng)?;
-        ring.ntt.forward(&mut c1);
-        for (c, &s) in c1.iter_mut().zip(&self.secret) {
-            *c = ring.modulus.mul(*c, s);
+        let n = ring.params().ring_degree();
+        let c1 = decode_residues(response, n, &ring.modulus, drop_bits, rng)?;
+        let v = self.times_secret(ring, ring.evaluate(&c1));
+        Ok(coefficients
+            .map(|position| share::round_client(v.at(position), output_bits, &ring.modulus))
+            .collect())
+    }
+
+    /// Coefficients of the product of a polynomial, given by evaluations, and the secret.
+    fn times_secret<'a>(&self, ring: &'a Ring, mut evaluations: Vec<u64>) -> Coefficients<'a> {
+        for (modulus, limb) in ring.limbs() {
+            for (a, &s) in evaluations[limb.clone()].iter_mut().zip(&self.secret[limb]) {
+                *a = modulus.mul(*a, s);
+            }
         }
-        ring.ntt.inverse(&mut c1);
-        let shares = coefficients
-            .map(|position| share::round_client(c1[position], output_bits, &ring.modulus))
-            .collect();
-        c1.zeroize();
-        Ok(shares)
+        ring.interpolate(evaluations)
     }
 }
 
-/// Evaluations of a random polynomial whose squared norm is at most `limit`. Accepting reveals one bit of a fresh draw that is then used, or thrown away.
+/// Evaluations of a random polynomial whose squared norm is at most `limit`.
+///
+/// Accepting reveals one bit of a fresh draw that is then used, or thrown away.
 fn draw_below<R: CryptoRng>(
     ring: &Ring,
     rng: &mut R,

@@ -1,11 +1,11 @@
-//! Arithmetic mod a prime q below 2^61, in constant time.
+//! Arithmetic mod a prime q below 2^61, one limb of the ciphertext modulus, in constant time.
 //!
 //! Residues are canonical, in `[0, q)`, unless a name says *lazy*. Reductions use the wrapping-minimum
 //! trick instead of a branch. Source: [Bar86, Har14].
 
 /// A prime modulus with its Barrett constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Modulus {
+pub(crate) struct Modulus {
     q: u64,
     /// `floor(2^128 / q)`, low and high word.
     ratio: [u64; 2],
@@ -19,73 +19,67 @@ pub(crate) struct ShoupFactor {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "takes the low word on purpose")]
-fn low(value: u128) -> u64 {
+#[inline]
+pub(crate) fn low(value: u128) -> u64 {
     value as u64
 }
 
-fn high(value: u128) -> u64 {
+#[inline]
+pub(crate) fn high(value: u128) -> u64 {
     low(value >> 64)
 }
 
-fn wide(a: u64, b: u64) -> u128 {
+#[inline]
+pub(crate) fn wide(a: u64, b: u64) -> u128 {
     u128::from(a) * u128::from(b)
 }
 
 /// `value - q` if that is not negative, else `value`: valid for `value < 2^63`.
+#[inline]
 fn subtract_once(value: u64, q: u64) -> u64 {
     value.min(value.wrapping_sub(q))
 }
 
 impl Modulus {
     /// A modulus from a prime `2 < q < 2^61`, as [`heq_ir::params::RlweParams`] gives it.
-    #[must_use]
-    pub fn new(q: u64) -> Self {
+    pub(crate) fn new(q: u64) -> Self {
         // q is odd, so floor((2^128 - 1) / q) = floor(2^128 / q).
         let ratio = u128::MAX / u128::from(q);
         Self { q, ratio: [low(ratio), high(ratio)] }
     }
 
     /// The prime q.
-    #[must_use]
-    pub fn value(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.q
     }
 
     /// `a + b mod q`.
-    #[must_use]
-    pub fn add(&self, a: u64, b: u64) -> u64 {
+    #[inline]
+    pub(crate) fn add(&self, a: u64, b: u64) -> u64 {
         subtract_once(a + b, self.q)
     }
 
     /// `a - b mod q`.
-    #[must_use]
-    pub fn sub(&self, a: u64, b: u64) -> u64 {
+    #[inline]
+    pub(crate) fn sub(&self, a: u64, b: u64) -> u64 {
         subtract_once(a + self.q - b, self.q)
     }
 
     /// `a * b mod q`.
-    #[must_use]
-    pub fn mul(&self, a: u64, b: u64) -> u64 {
+    #[inline]
+    pub(crate) fn mul(&self, a: u64, b: u64) -> u64 {
         self.reduce(wide(a, b))
     }
 
     /// `value mod q` for any 128-bit value, by Barrett reduction.
-    #[must_use]
-    pub fn reduce(&self, value: u128) -> u64 {
+    #[inline]
+    pub(crate) fn reduce(&self, value: u128) -> u64 {
         let quotient = self.approximate_quotient(value);
         subtract_once(low(value).wrapping_sub(quotient.wrapping_mul(self.q)), self.q)
     }
 
-    /// `floor(value / q)` mod 2^64, without a division instruction: its time would depend on `value`.
-    #[must_use]
-    pub fn quotient(&self, value: u128) -> u64 {
-        let quotient = self.approximate_quotient(value);
-        let remainder = low(value).wrapping_sub(quotient.wrapping_mul(self.q));
-        let below = remainder.wrapping_sub(self.q) >> 63;
-        quotient.wrapping_add(1 - below)
-    }
-
     /// `floor(value / q)` or one less, mod 2^64.
+    #[inline]
     fn approximate_quotient(&self, value: u128) -> u64 {
         let (x0, x1) = (low(value), high(value));
         let [r0, r1] = self.ratio;
@@ -95,8 +89,8 @@ impl Modulus {
     }
 
     /// A signed integer of magnitude below q as a residue.
-    #[must_use]
-    pub fn from_signed(&self, value: i64) -> u64 {
+    #[inline]
+    pub(crate) fn residue(&self, value: i64) -> u64 {
         let negative = (value >> 63).cast_unsigned();
         value.cast_unsigned().wrapping_add(self.q & negative)
     }
@@ -131,17 +125,20 @@ impl Modulus {
     }
 
     /// `a * factor` in `[0, 2q)`, for any 64-bit `a`.
+    #[inline]
     pub(crate) fn mul_lazy(&self, a: u64, factor: ShoupFactor) -> u64 {
         let quotient = high(wide(a, factor.quotient));
         a.wrapping_mul(factor.value).wrapping_sub(quotient.wrapping_mul(self.q))
     }
 
     /// A lazy value below 4q as a residue.
+    #[inline]
     pub(crate) fn normalise(&self, value: u64) -> u64 {
         subtract_once(subtract_once(value, 2 * self.q), self.q)
     }
 
     /// `value - 2q` if that is not negative.
+    #[inline]
     pub(crate) fn halve_range(&self, value: u64) -> u64 {
         subtract_once(value, 2 * self.q)
     }
@@ -162,12 +159,11 @@ mod tests {
             let (a, b) = (a % q, b % q);
             let exact = |value: u128| low(value % u128::from(q));
             prop_assert_eq!(modulus.reduce(wide_value), exact(wide_value));
-            prop_assert_eq!(modulus.quotient(wide_value), low(wide_value / u128::from(q)));
             prop_assert_eq!(modulus.mul(a, b), exact(wide(a, b)));
             prop_assert_eq!(modulus.add(a, b), exact(u128::from(a) + u128::from(b)));
             prop_assert_eq!(modulus.add(modulus.sub(a, b), b), a);
             prop_assert_eq!(modulus.normalise(modulus.mul_lazy(a, modulus.shoup(b))), exact(wide(a, b)));
-            prop_assert_eq!(modulus.from_signed(modulus.centred(a)), a);
+            prop_assert_eq!(modulus.residue(modulus.centred(a)), a);
             prop_assert!(modulus.centred(a).unsigned_abs() <= q / 2);
             if a != 0 {
                 prop_assert_eq!(modulus.mul(a, modulus.inverse(a)), 1);

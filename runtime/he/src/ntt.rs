@@ -6,7 +6,7 @@
 
 use crate::modulus::{Modulus, ShoupFactor};
 
-/// Twiddle factors of one ring.
+/// Twiddle factors of one ring and prime.
 #[derive(Clone, Debug)]
 pub(crate) struct NttTable {
     modulus: Modulus,
@@ -37,6 +37,11 @@ impl NttTable {
             inverse_roots: powers(inverse_root),
             inverse_degree: modulus.shoup(modulus.inverse(ring_degree as u64)),
         }
+    }
+
+    /// The prime.
+    pub(crate) fn modulus(&self) -> &Modulus {
+        &self.modulus
     }
 
     /// Coefficients to evaluations, both canonical.
@@ -121,12 +126,14 @@ mod tests {
     #[test]
     fn products_agree_with_schoolbook() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        for (ring_degree, modulus_bits) in [(1024, 26), (2048, 40), (2048, 53), (4096, 61)] {
+        for (ring_degree, modulus_bits) in
+            [(1024, 26), (2048, 40), (2048, 53), (4096, 61), (8192, 120)]
+        {
             let params = RlweParams::check(RlweSpec { ring_degree, modulus_bits }).unwrap();
-            let modulus = Modulus::new(params.modulus());
+            let modulus = Modulus::new(params.primes().last().unwrap());
             let table = NttTable::new(ring_degree, modulus);
             let mut draw =
-                || (0..ring_degree).map(|_| rng.next_u64() % params.modulus()).collect::<Vec<_>>();
+                || (0..ring_degree).map(|_| rng.next_u64() % modulus.value()).collect::<Vec<_>>();
             let (a, b) = (draw(), draw());
             let (mut fa, mut fb) = (a.clone(), b.clone());
             table.forward(&mut fa);

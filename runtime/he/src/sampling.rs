@@ -27,18 +27,20 @@ impl Seed {
         Self(hash.finalize().into())
     }
 
-    /// A polynomial of `ring_degree` residues, uniform mod q.
-    ///
-    /// A uniform polynomial is uniform in the evaluation domain too, so the result may be taken as
-    /// either; this project takes it as evaluations.
-    #[must_use]
-    pub fn expand_uniform(&self, ring_degree: usize, modulus: &Modulus) -> Vec<u64> {
+    /// For each modulus in turn `ring_degree` residues, uniform and independent.
+    pub(crate) fn expand_uniform<'a>(
+        &self,
+        ring_degree: usize,
+        moduli: impl ExactSizeIterator<Item = &'a Modulus>,
+    ) -> Vec<u64> {
         let mut rng = ChaCha20Rng::from_seed(self.0);
-        let mask = u64::MAX >> modulus.value().leading_zeros();
-        let mut draws = std::iter::repeat_with(|| rng.next_u64() & mask);
-        let mut polynomial = Vec::with_capacity(ring_degree);
-        polynomial.extend(draws.by_ref().filter(|&r| r < modulus.value()).take(ring_degree));
-        polynomial
+        let mut residues = Vec::with_capacity(ring_degree * moduli.len());
+        for modulus in moduli {
+            let mask = u64::MAX >> modulus.value().leading_zeros();
+            let draws = std::iter::repeat_with(|| rng.next_u64() & mask);
+            residues.extend(draws.filter(|&draw| draw < modulus.value()).take(ring_degree));
+        }
+        residues
     }
 }
 
@@ -114,10 +116,13 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
-        let modulus = Modulus::new(1_073_479_681);
-        let polynomial = base.expand_uniform(4096, &modulus);
-        assert!(polynomial.iter().all(|&r| r < modulus.value()));
-        let mean = polynomial.iter().map(|&r| r as f64).sum::<f64>() / 4096.0;
-        assert!((mean / modulus.value() as f64 - 0.5).abs() < 0.03);
+        let moduli = [Modulus::new(1_073_479_681), Modulus::new((1 << 50) - 27)];
+        let residues = base.expand_uniform(4096, moduli.iter());
+        assert_eq!(residues.len(), 8192);
+        for (modulus, limb) in moduli.iter().zip(residues.chunks(4096)) {
+            assert!(limb.iter().all(|&r| r < modulus.value()));
+            let mean = limb.iter().map(|&r| r as f64).sum::<f64>() / 4096.0;
+            assert!((mean / modulus.value() as f64 - 0.5).abs() < 0.03);
+        }
     }
 }

@@ -42,7 +42,7 @@ impl std::fmt::Debug for WeightPolynomial {
 }
 
 impl WeightPolynomial {
-    /// The polynomial with weight `w` at each `(coefficient, w)`; magnitudes are below q.
+    /// The polynomial with weight `w` at each `(coefficient, w)`; magnitudes are below every prime.
     #[must_use]
     pub fn new(ring: &Ring, weights: impl Iterator<Item = (usize, i64)>) -> Self {
         Self(ring.evaluate_sparse(weights))
@@ -65,16 +65,14 @@ impl Request {
         drop_bits: u32,
         rng: &mut R,
     ) -> Result<Self, HeError> {
-        let (n, modulus_bits) = (ring.params.ring_degree(), ring.params.modulus_bits());
-        let mut c0 = decode_residues(message, n, &ring.modulus, modulus_bits, drop_bits, rng)?;
+        let n = ring.params().ring_degree();
+        let mut c0 = Zeroizing::new(decode_residues(message, n, &ring.modulus, drop_bits, rng)?);
         for (position, value) in elements {
             let c = &mut c0[position];
-            *c = ring
-                .modulus
-                .add(*c, share::encode(value, share_bits, &ring.modulus, rng.next_u64()));
+            let encoded = share::encode(value, share_bits, &ring.modulus, rng.next_u64());
+            *c = ring.modulus.add(*c, encoded);
         }
-        ring.ntt.forward(&mut c0);
-        Ok(Self { c0, c1: seed.expand_uniform(n, &ring.modulus) })
+        Ok(Self { c0: ring.evaluate(&c0), c1: ring.evaluate_uniform(seed) })
     }
 }
 
@@ -89,10 +87,8 @@ impl ZeroKey {
         message: &[u8],
         rng: &mut R,
     ) -> Result<Self, HeError> {
-        let (n, modulus_bits) = (ring.params.ring_degree(), ring.params.modulus_bits());
-        let mut b = decode_residues(message, n, &ring.modulus, modulus_bits, 0, rng)?;
-        ring.ntt.forward(&mut b);
-        Ok(Self { a: a_prime.expand_uniform(n, &ring.modulus), b })
+        let b = decode_residues(message, ring.params().ring_degree(), &ring.modulus, 0, rng)?;
+        Ok(Self { a: ring.evaluate_uniform(a_prime), b: ring.evaluate(&b) })
     }
 
     /// One response: the sum of products of requests and weights, plus a fresh encryption of zero.
@@ -114,20 +110,20 @@ impl ZeroKey {
         let (mut c0, mut c1) = sum_products(ring, products);
         let mut u = ring.evaluate_random(|| ternary(rng));
         let mut e1 = ring.evaluate_random(|| error(rng));
-        for (i, &u) in u.iter().enumerate() {
-            c0[i] = ring.modulus.add(c0[i], ring.modulus.mul(self.b[i], u));
-            let masked = ring.modulus.add(ring.modulus.mul(self.a[i], u), e1[i]);
-            c1[i] = ring.modulus.add(c1[i], masked);
+        for (modulus, limb) in ring.limbs() {
+            for i in limb {
+                c0[i] = modulus.add(c0[i], modulus.mul(self.b[i], u[i]));
+                let masked = modulus.add(modulus.mul(self.a[i], u[i]), e1[i]);
+                c1[i] = modulus.add(c1[i], masked);
+            }
         }
         u.zeroize();
         e1.zeroize();
-        ring.ntt.inverse(&mut c0);
-        ring.ntt.inverse(&mut c1);
+        let (c0, c1) = (ring.interpolate(c0), ring.interpolate(c1));
         let shares = coefficients
-            .map(|position| share::round_server(c0[position], output_bits, &ring.modulus))
+            .map(|position| share::round_server(c0.at(position), output_bits, &ring.modulus))
             .collect();
-        c0.zeroize();
-        (encode_residues(&c1, ring.params.modulus_bits(), drop_bits), shares)
+        (encode_residues(c1.iter(), &ring.modulus, drop_bits), shares)
     }
 }
 
@@ -136,19 +132,21 @@ fn sum_products<'a>(
     ring: &Ring,
     products: impl Iterator<Item = (&'a Request, &'a WeightPolynomial)>,
 ) -> (Vec<u64>, Vec<u64>) {
-    let n = ring.params.ring_degree();
+    let words = ring.polynomial_words();
     // Unmasked: this is what the encryption of zero hides.
-    let mut sums = [Zeroizing::new(vec![0_u128; n]), Zeroizing::new(vec![0_u128; n])];
+    let mut sums = [Zeroizing::new(vec![0_u128; words]), Zeroizing::new(vec![0_u128; words])];
     for (count, (request, weight)) in products.enumerate() {
         for (sum, part) in sums.iter_mut().zip([&request.c0, &request.c1]) {
             if count > 0 && count % (LAZY_PRODUCTS - 1) == 0 {
-                sum.iter_mut().for_each(|s| *s = u128::from(ring.modulus.reduce(*s)));
+                for (modulus, limb) in ring.limbs() {
+                    sum[limb].iter_mut().for_each(|s| *s = u128::from(modulus.reduce(*s)));
+                }
             }
             for ((s, &c), &w) in sum.iter_mut().zip(part).zip(&weight.0) {
                 *s += u128::from(c) * u128::from(w);
             }
         }
     }
-    let [c0, c1] = sums.map(|sum| sum.iter().map(|&s| ring.modulus.reduce(s)).collect::<Vec<_>>());
+    let [c0, c1] = sums.map(|sum| ring.reduce(&sum));
     (c0, c1)
 }

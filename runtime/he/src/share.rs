@@ -6,26 +6,27 @@
 //! way back is distributed decryption with local rounding: `C0 + C1*s` is already
 //! a sharing mod q; with `T = 2^(l+g)` the client takes `floor(T*v/q)`, the server
 //! `floor(T*(C0 + 3q/(2T))/q)`, and the two sum to `2^g*y + delta`, `delta` in `{0, 1}`, while the
-//! noise stays within `q/(2T)`. Source: [BKS19, Section 4]; proof: docs/protocols/linear.md.
+//! noise stays within `q/(2T)`. That is so for every number `g` of guard bits: they make room for what
+//! the deltas of several accumulators add up to. Source: [BKS19, Section 4]; proof: docs/protocols/linear.md.
 
-use crate::modulus::Modulus;
+use crate::wide::WideModulus;
 
 /// `q*m / 2^bits mod q` for `m < 2^bits`, rounded up with the probability of its fractional part;
 /// `random` is uniform. The error has mean zero and variance at most 1/4.
-pub(crate) fn encode(m: u64, bits: u32, modulus: &Modulus, random: u64) -> u64 {
-    let scaled = u128::from(modulus.value()) * u128::from(m);
-    modulus.reduce((scaled + u128::from(random & mask(bits))) >> bits)
+pub(crate) fn encode(m: u64, bits: u32, modulus: &WideModulus, random: u64) -> u128 {
+    modulus.normalise(modulus.multiply_shift(m, random & mask(bits), bits))
 }
 
 /// The client's share mod `2^bits` of a response coefficient: `floor(2^bits * v / q)`.
-pub(crate) fn round_client(v: u64, bits: u32, modulus: &Modulus) -> u64 {
-    modulus.quotient(u128::from(v) << bits) & mask(bits)
+pub(crate) fn round_client(v: u128, bits: u32, modulus: &WideModulus) -> u64 {
+    modulus.divide_shifted(v, bits).0 & mask(bits)
 }
 
 /// The server's share mod `2^bits`: `floor(2^bits * c0 / q + 3/2)`.
-pub(crate) fn round_server(c0: u64, bits: u32, modulus: &Modulus) -> u64 {
-    let doubled = (u128::from(c0) << (bits + 1)) + 3 * u128::from(modulus.value());
-    modulus.quotient(doubled / 2) & mask(bits)
+pub(crate) fn round_server(c0: u128, bits: u32, modulus: &WideModulus) -> u64 {
+    let (quotient, remainder) = modulus.divide_shifted(c0, bits);
+    let half = u64::from(2 * remainder >= modulus.value());
+    quotient.wrapping_add(1 + half) & mask(bits)
 }
 
 fn mask(bits: u32) -> u64 {
@@ -35,20 +36,31 @@ fn mask(bits: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use num_bigint::BigUint;
     use proptest::prelude::*;
+
+    /// One prime, two, and the widest.
+    const MODULI: [u128; 4] = [(1 << 50) - 27, (1 << 61) - 1, (1 << 89) - 1, (1 << 120) - 119];
 
     proptest! {
         #[test]
         fn shares_of_a_noisy_value_sum_to_it(
-            y in 0_u64..1 << 20, v: u64, random: u64, noise in -0.499_f64..0.499, big in any::<bool>(),
+            which in 0..MODULI.len(),
+            g in 1_u32..=3,
+            y: u64,
+            v: u128,
+            random: u64,
+            noise in -0.499_f64..0.499,
         ) {
-            let modulus = Modulus::new(if big { (1 << 61) - 1 } else { (1 << 50) - 27 });
-            let (l, g) = (20, 1);
+            let modulus = WideModulus::new(MODULI[which]);
+            let l = if which == 0 { 20 } else { 44 };
+            let y = y & mask(l);
             let window = modulus.value() as f64 / f64::from(l + g).exp2();
             #[expect(clippy::cast_possible_truncation, reason = "a test value")]
-            let noise = (noise * window) as i64;
+            let noise = (noise * window) as i128;
+            let noise = noise.rem_euclid(modulus.value().cast_signed()).cast_unsigned();
             let v = v % modulus.value();
-            let phase = modulus.add(encode(y, l, &modulus, random), modulus.from_signed(noise));
+            let phase = modulus.add(encode(y, l, &modulus, random), noise);
             let c0 = modulus.sub(phase, v);
             let sum = round_client(v, l + g, &modulus) + round_server(c0, l + g, &modulus);
             let delta = sum.wrapping_sub(y << g) & mask(l + g);
@@ -56,19 +68,21 @@ mod tests {
         }
 
         #[test]
-        fn encoding_has_no_bias(m in 0_u64..1 << 10) {
-            let modulus = Modulus::new((1 << 61) - 1);
-            let encoded = (0..1 << 10).map(|random| u128::from(encode(m, 10, &modulus, random)));
-            // The mean over all random values is q*m / 2^10 exactly.
-            prop_assert_eq!(encoded.sum::<u128>(), u128::from(modulus.value()) * u128::from(m));
+        fn encoding_has_no_bias(which in 0..MODULI.len(), m in 0_u64..1 << 6) {
+            let modulus = WideModulus::new(MODULI[which]);
+            let encoded = (0..1 << 6).map(|random| encode(m, 6, &modulus, random));
+            // The mean over all random values is q*m / 2^6 exactly.
+            prop_assert_eq!(encoded.sum::<u128>(), modulus.value() * u128::from(m));
         }
 
         #[test]
-        fn rounding_agrees_with_division(value: u64, bits in 1_u32..49) {
-            let modulus = Modulus::new((1 << 61) - 1);
-            let value = value % modulus.value();
-            let exact = (u128::from(value) << bits) / u128::from(modulus.value());
-            prop_assert_eq!(u128::from(round_client(value, bits, &modulus)), exact % (1 << bits));
+        fn the_server_rounds_as_the_formula_says(which in 0..MODULI.len(), c0: u128, bits in 1_u32..50) {
+            let modulus = WideModulus::new(MODULI[which]);
+            let q = BigUint::from(modulus.value());
+            let c0 = c0 % modulus.value();
+            let exact = ((BigUint::from(c0) << (bits + 1)) + &q * 3_u32) / (q * 2_u32);
+            let share = round_server(c0, bits, &modulus);
+            prop_assert_eq!(BigUint::from(share), exact % (1_u64 << bits));
         }
     }
 }

@@ -20,6 +20,7 @@ struct Case {
     ring_degree: usize,
     modulus_bits: u32,
     share_bits: u32,
+    guard_bits: u32,
     request_drop_bits: u32,
     response_drop_bits: u32,
     tiles: usize,
@@ -28,6 +29,11 @@ struct Case {
 }
 
 impl Case {
+    fn params(&self) -> RlweParams {
+        let Self { ring_degree, modulus_bits, .. } = *self;
+        RlweParams::check(RlweSpec { ring_degree, modulus_bits }).unwrap()
+    }
+
     fn model(&self) -> NoiseModel {
         let magnitude = self.weight_magnitude as f64;
         NoiseModel {
@@ -40,11 +46,7 @@ impl Case {
     /// Runs the layer; returns for every coefficient how far the shares' sum mod `2^output_bits` is
     /// above `2^(output_bits - share_bits)` times the true result.
     fn run(&self, output_bits: u32, seed: u64) -> Vec<i64> {
-        let params = RlweParams::check(RlweSpec {
-            ring_degree: self.ring_degree,
-            modulus_bits: self.modulus_bits,
-        })
-        .unwrap();
+        let params = self.params();
         let ring = Ring::new(params);
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let (n, mask) = (self.ring_degree, (1_u64 << self.share_bits) - 1);
@@ -115,11 +117,12 @@ impl Case {
     }
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 6] = [
     Case {
         ring_degree: 2048,
         modulus_bits: 38,
         share_bits: 16,
+        guard_bits: 1,
         request_drop_bits: 3,
         response_drop_bits: 11,
         tiles: 2,
@@ -130,6 +133,7 @@ const CASES: [Case; 3] = [
         ring_degree: 4096,
         modulus_bits: 60,
         share_bits: 28,
+        guard_bits: 2,
         request_drop_bits: 3,
         response_drop_bits: 18,
         tiles: 40,
@@ -140,25 +144,56 @@ const CASES: [Case; 3] = [
         ring_degree: 2048,
         modulus_bits: 26,
         share_bits: 8,
+        guard_bits: 1,
         request_drop_bits: 0,
         response_drop_bits: 4,
         tiles: 1,
         weights: 9,
         weight_magnitude: 7,
     },
+    Case {
+        ring_degree: 4096,
+        modulus_bits: 62,
+        share_bits: 30,
+        guard_bits: 3,
+        request_drop_bits: 2,
+        response_drop_bits: 18,
+        tiles: 1,
+        weights: 16,
+        weight_magnitude: 100,
+    },
+    Case {
+        ring_degree: 4096,
+        modulus_bits: 87,
+        share_bits: 40,
+        guard_bits: 2,
+        request_drop_bits: 20,
+        response_drop_bits: 35,
+        tiles: 40,
+        weights: 4,
+        weight_magnitude: 1 << 18,
+    },
+    Case {
+        ring_degree: 8192,
+        modulus_bits: 120,
+        share_bits: 44,
+        guard_bits: 3,
+        request_drop_bits: 48,
+        response_drop_bits: 62,
+        tiles: 2,
+        weights: 8,
+        weight_magnitude: 1 << 19,
+    },
 ];
 
 #[test]
-fn shares_sum_to_the_product_with_a_guard_bit() {
+fn shares_sum_to_the_product_with_guard_bits() {
     for (index, case) in CASES.iter().enumerate() {
-        let params = RlweParams::check(RlweSpec {
-            ring_degree: case.ring_degree,
-            modulus_bits: case.modulus_bits,
-        })
-        .unwrap();
-        assert!(case.model().margin(&params, case.share_bits + 1) > 9.0, "case {index}");
+        let output_bits = case.share_bits + case.guard_bits;
+        let margin = case.model().margin(&case.params(), output_bits);
+        assert!(margin > 9.0, "case {index}: {margin}");
         for seed in 0..3 {
-            let deltas = case.run(case.share_bits + 1, seed);
+            let deltas = case.run(output_bits, seed);
             assert!(deltas.iter().all(|delta| (0..=1).contains(delta)), "case {index}");
             assert!(deltas.contains(&0) && deltas.contains(&1), "case {index}");
         }
@@ -168,13 +203,9 @@ fn shares_sum_to_the_product_with_a_guard_bit() {
 #[test]
 fn measured_noise_matches_the_bound() {
     for (index, case) in CASES.iter().enumerate() {
-        let params = RlweParams::check(RlweSpec {
-            ring_degree: case.ring_degree,
-            modulus_bits: case.modulus_bits,
-        })
-        .unwrap();
-        // The finest rounding that stays below q resolves the noise itself.
-        let fine_bits = case.modulus_bits.min(48) - 1;
+        let params = case.params();
+        // The finest rounding that stays below q, or fits a word, resolves the noise itself.
+        let fine_bits = case.modulus_bits.min(61) - 1;
         let unit = params.modulus() as f64 / f64::from(fine_bits).exp2();
         let mut sum = 0.0;
         let mut count = 0.0;
@@ -195,14 +226,23 @@ fn measured_noise_matches_the_bound() {
 
 #[test]
 fn malformed_messages_are_refused() {
-    let params = RlweParams::check(RlweSpec { ring_degree: 1024, modulus_bits: 26 }).unwrap();
-    let ring = Ring::new(params);
-    let mut rng = ChaCha20Rng::seed_from_u64(5);
-    let seed = Seed::derive(&[1; 32], "zero key", 0);
-    let (key, message) = SecretKey::generate(&ring, &seed, &mut rng);
-    assert!(ZeroKey::decode(&ring, &seed, &message[1..], &mut rng).is_err());
-    assert!(ZeroKey::decode(&ring, &seed, &vec![0xff; message.len()], &mut rng).is_err());
-    assert!(key.share_response(&ring, &message[..9], 0, 0..1, 9, &mut rng).is_err());
+    for (ring_degree, modulus_bits) in [(1024, 26), (4096, 61), (4096, 62), (8192, 120)] {
+        let params = RlweParams::check(RlweSpec { ring_degree, modulus_bits }).unwrap();
+        let ring = Ring::new(params);
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let seed = Seed::derive(&[1; 32], "zero key", 0);
+        let (key, message) = SecretKey::generate(&ring, &seed, &mut rng);
+        let mut padded = message.clone();
+        padded.push(0);
+        let ones = vec![0xff; message.len()];
+        let none = std::iter::empty;
+        for bytes in [&message[1..], &message[..9], &padded, &ones, &[]] {
+            assert!(ZeroKey::decode(&ring, &seed, bytes, &mut rng).is_err(), "{params}");
+            assert!(key.share_response(&ring, bytes, 0, 0..1, 9, &mut rng).is_err(), "{params}");
+            let request = Request::decode(&ring, &seed, bytes, none(), 9, 0, &mut rng);
+            assert!(request.is_err(), "{params}");
+        }
+    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl std::fmt::Display for Chw {
     }
 }
 
-/// A sliding window over `[H, W]`: kernel, stride and padding, without dilation.
+/// A sliding window over `[H, W]`: kernel, stride, padding and dilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
     /// Kernel extents `[R, S]` in elements.
@@ -64,27 +64,39 @@ pub struct Window {
     pub strides: [usize; 2],
     /// Padding `[top, left, bottom, right]` in elements.
     pub pads: [usize; 4],
+    /// Distance between kernel elements `[vertical, horizontal]`; 1 without dilation.
+    pub dilations: [usize; 2],
 }
 
 impl Window {
     /// The 1x1 window of a pointwise or fully connected layer.
-    pub const POINT: Self = Self { kernel: [1, 1], strides: [1, 1], pads: [0; 4] };
+    pub const POINT: Self = Self::dense([1, 1], [1, 1], [0; 4]);
+
+    /// A window without dilation.
+    #[must_use]
+    pub const fn dense(kernel: [usize; 2], strides: [usize; 2], pads: [usize; 4]) -> Self {
+        Self { kernel, strides, pads, dilations: [1, 1] }
+    }
+
+    /// Extents `[R, S]` that the dilated kernel covers, or `None` if a parameter is 0 or too large.
+    #[must_use]
+    pub fn span(&self) -> Option<[usize; 2]> {
+        let span = |kernel: usize, dilation: usize| {
+            (dilation > 0).then_some(())?;
+            kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)
+        };
+        Some([span(self.kernel[0], self.dilations[0])?, span(self.kernel[1], self.dilations[1])?])
+    }
 
     /// Output extents `[OH, OW]` on an input of `[H, W]`, or `None` if the window does not fit.
     #[must_use]
     pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {
-        let extent = |size: usize, before: usize, after: usize, kernel: usize, stride: usize| {
-            let padded = size.checked_add(before)?.checked_add(after)?;
-            if kernel == 0 || stride == 0 {
-                None
-            } else {
-                Some(padded.checked_sub(kernel)? / stride + 1)
-            }
+        let span = self.span()?;
+        let extent = |size: usize, axis: usize| {
+            let padded = size.checked_add(self.pads[axis])?.checked_add(self.pads[axis + 2])?;
+            Some(padded.checked_sub(span[axis])?.checked_div(self.strides[axis])? + 1)
         };
-        Some([
-            extent(height, self.pads[0], self.pads[2], self.kernel[0], self.strides[0])?,
-            extent(width, self.pads[1], self.pads[3], self.kernel[1], self.strides[1])?,
-        ])
+        Some([extent(height, 0)?, extent(width, 1)?])
     }
 
     /// The input position that window position `(i, j)` of output `(oy, ox)` reads, or `None` where
@@ -96,41 +108,67 @@ impl Window {
         [i, j]: [usize; 2],
         [height, width]: [usize; 2],
     ) -> Option<[usize; 2]> {
-        let y = (oy * self.strides[0] + i).checked_sub(self.pads[0])?;
-        let x = (ox * self.strides[1] + j).checked_sub(self.pads[1])?;
+        let y = (oy * self.strides[0] + i * self.dilations[0]).checked_sub(self.pads[0])?;
+        let x = (ox * self.strides[1] + j * self.dilations[1]).checked_sub(self.pads[1])?;
         (y < height && x < width).then_some([y, x])
     }
 }
 
-/// A convolution without groups: `x: [C, H, W]`, `w: [K, C, R, S]`, `y: [K, OH, OW]`.
+/// A convolution in G groups: `x: [C, H, W]`, `w: [K, C/G, R, S]`, `y: [K, OH, OW]`.
+///
+/// Output channel k reads the input channels of group `k / (K/G)`, of which there are `C/G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvGeometry {
     /// Shape of the input.
     pub input: Chw,
     /// Output channels K.
     pub out_channels: usize,
-    /// The window `[R, S]` with its strides and padding.
+    /// The window `[R, S]` with its strides, padding and dilation.
     pub window: Window,
+    /// Groups G; divides C and K. 1 for an ordinary convolution, C for a depthwise one.
+    pub groups: usize,
 }
 
 impl ConvGeometry {
     /// A fully connected layer from `features` to `outputs` values.
     #[must_use]
     pub fn fully_connected(features: usize, outputs: usize) -> Self {
-        Self { input: Chw::new(features, 1, 1), out_channels: outputs, window: Window::POINT }
+        Self {
+            input: Chw::new(features, 1, 1),
+            out_channels: outputs,
+            window: Window::POINT,
+            groups: 1,
+        }
     }
 
-    /// Shape `[K, OH, OW]` of the output, or `None` if the window does not fit the input.
+    /// Shape `[K, OH, OW]` of the output, or `None` if the window does not fit the input or the
+    /// groups do not divide the channels.
     #[must_use]
     pub fn output(&self) -> Option<Chw> {
+        let divides = |channels: usize| channels.checked_rem(self.groups) == Some(0);
+        if !divides(self.input.channels) || !divides(self.out_channels) {
+            return None;
+        }
         let [height, width] = self.window.output(self.input.height, self.input.width)?;
         Some(Chw::new(self.out_channels, height, width))
     }
 
-    /// Number of products summed in one output: `C*R*S`.
+    /// Input channels of one group, `C/G`, of a geometry that has an output.
+    #[must_use]
+    pub fn group_inputs(&self) -> usize {
+        self.input.channels / self.groups.max(1)
+    }
+
+    /// Output channels of one group, `K/G`, of a geometry that has an output.
+    #[must_use]
+    pub fn group_outputs(&self) -> usize {
+        self.out_channels / self.groups.max(1)
+    }
+
+    /// Number of products summed in one output: `C/G*R*S`.
     #[must_use]
     pub fn fan_in(&self) -> usize {
-        self.input.channels * self.window.kernel[0] * self.window.kernel[1]
+        self.group_inputs() * self.window.kernel[0] * self.window.kernel[1]
     }
 }
 
@@ -147,14 +185,14 @@ mod tests {
             (7, 3, 2, [0, 0, 1, 1], Some([3, 3])),
             (2, 5, 1, [0; 4], None),
         ] {
-            let window = Window { kernel: [kernel; 2], strides: [stride; 2], pads };
+            let window = Window::dense([kernel; 2], [stride; 2], pads);
             assert_eq!(window.output(size, size), expected, "{window:?} on {size}");
         }
     }
 
     #[test]
     fn padding_has_no_source() {
-        let window = Window { kernel: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] };
+        let window = Window::dense([3, 3], [2, 2], [1; 4]);
         assert_eq!(window.source([0, 0], [0, 1], [4, 4]), None);
         assert_eq!(window.source([0, 0], [1, 1], [4, 4]), Some([0, 0]));
         assert_eq!(window.source([1, 1], [2, 2], [4, 4]), Some([3, 3]));

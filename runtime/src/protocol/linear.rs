@@ -40,8 +40,8 @@ impl RequestSeeds {
 
 /// The server's weights of one layer, ready to multiply.
 pub struct PreparedWeights {
-    /// `[input group][kernel group]`
-    polynomials: Vec<Vec<WeightPolynomial>>,
+    /// In the order of the layout.
+    polynomials: Vec<WeightPolynomial>,
     bias: Zeroizing<Vec<i64>>,
 }
 
@@ -50,15 +50,12 @@ impl PreparedWeights {
     #[must_use]
     pub fn new(ring: &Ring, step: &LinearStep<'_>, weights: &LinearWeights) -> Self {
         let folded: Zeroizing<Vec<i64>> = Zeroizing::new(weights.folded().collect());
-        let counts = step.layout.counts();
-        let polynomial = |channels, kernels| {
-            let elements = step.layout.weight_elements(channels, kernels);
+        let polynomial = |index| {
+            let elements = step.layout.weight_elements(index);
             WeightPolynomial::new(ring, elements.map(|(position, i)| (position, folded[i])))
         };
-        let polynomials = (0..counts.input_groups)
-            .into_par_iter()
-            .map(|group| (0..counts.kernel_groups).map(|k| polynomial(group, k)).collect())
-            .collect();
+        let polynomials =
+            (0..step.layout.counts().weights()).into_par_iter().map(polynomial).collect();
         Self { polynomials, bias: Zeroizing::new(weights.bias.clone()) }
     }
 }
@@ -85,8 +82,7 @@ pub fn client(
         .into_par_iter()
         .enumerate()
         .map(|(index, (seed, mut rng))| {
-            let (spatial, group) = (index / counts.input_groups, index % counts.input_groups);
-            let elements = step.layout.request_elements(spatial, group);
+            let elements = step.layout.request_elements(index);
             key.encrypt(
                 ring,
                 &seed,
@@ -145,8 +141,7 @@ pub fn server(
         .into_par_iter()
         .enumerate()
         .map(|(index, (seed, message, mut rng))| {
-            let (spatial, group) = (index / counts.input_groups, index % counts.input_groups);
-            let elements = step.layout.request_elements(spatial, group);
+            let elements = step.layout.request_elements(index);
             let elements = elements.map(|(position, i)| (position, shares[i] & acc_mask));
             let acc_bits = step.op.acc_bits;
             Request::decode(ring, &seed, &message, elements, acc_bits, drop_bits, &mut rng)
@@ -158,12 +153,10 @@ pub fn server(
         .into_par_iter()
         .enumerate()
         .map(|(index, mut rng)| {
-            let (spatial, kernels) = (index / counts.kernel_groups, index % counts.kernel_groups);
-            let tile = &requests[spatial * counts.input_groups..][..counts.input_groups];
-            let factors = weights.polynomials.iter().map(|group| &group[kernels]);
             let drop_bits = step.choice.response_drop_bits;
             let positions = response_positions(step, index);
-            let products = tile.iter().zip(factors);
+            let products = counts.products_of(index);
+            let products = products.map(|(i, j)| (&requests[i], &weights.polynomials[j]));
             key.respond(ring, products, positions, output_bits, drop_bits, &mut rng)
         })
         .unzip();
@@ -181,15 +174,7 @@ pub fn server(
 
 /// The wanted coefficients of response `index`.
 fn response_positions(step: &LinearStep<'_>, index: usize) -> impl Iterator<Item = usize> + use<> {
-    response_elements(step, index).map(|(position, _)| position)
-}
-
-fn response_elements(
-    step: &LinearStep<'_>,
-    index: usize,
-) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let groups = step.layout.counts().kernel_groups;
-    step.layout.response_elements(index / groups, index % groups)
+    step.layout.response_elements(index).map(|(position, _)| position)
 }
 
 /// Moves the shares of every response to their places in the output `[K, OH, OW]`.
@@ -197,7 +182,7 @@ fn place_outputs(step: &LinearStep<'_>, parts: Vec<Vec<u64>>) -> Words {
     let elements = step.op.geometry.output().map_or(0, |shape| shape.len());
     let mut words = Zeroizing::new(vec![0; elements]);
     for (index, part) in parts.into_iter().map(Zeroizing::new).enumerate() {
-        for ((_, output), &share) in response_elements(step, index).zip(part.iter()) {
+        for ((_, output), &share) in step.layout.response_elements(index).zip(part.iter()) {
             words[output] = share;
         }
     }

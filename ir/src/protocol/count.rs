@@ -72,10 +72,21 @@ mod tests {
     #[test]
     fn bits_and_random_ots_of_a_requantization() {
         // docs/protocols/requantize.md derives these; b conversions to arithmetic are apart.
-        for (acc_bits, result_bits, shift, bits, rots, flights) in
-            [(16, 4, 8, 100, 39, 15), (13, 2, 8, 80, 31, 12)]
-        {
-            let widths = RequantizeWidths { acc_bits, guard_bits: 1, shift, result_bits };
+        for (acc_bits, guard_bits, shift, limit, bits, rots, flights) in [
+            (16, 1, 8, 15, 100, 39, 15),
+            (13, 1, 8, 3, 80, 31, 12),
+            // One product a limit bit above the lowest 0, and one for the sign.
+            (16, 1, 8, 14, 116, 47, 14),
+            (16, 1, 8, 8, 116, 47, 14),
+            (16, 1, 8, 11, 108, 43, 14),
+            (13, 1, 8, 2, 88, 35, 11),
+            (12, 1, 8, 2, 80, 31, 10),
+            // Nothing is removed: no comparison of digits.
+            (8, 0, 0, 7, 52, 24, 11),
+            (8, 0, 0, 5, 60, 28, 9),
+        ] {
+            let result_bits = u32::BITS - u32::leading_zeros(limit);
+            let widths = RequantizeWidths { acc_bits, guard_bits, shift, result_bits, limit };
             let elements = 8;
             let mut machine = CountMachine::new(elements);
             let form = RequantizeForm { digit_bits: 2 };
@@ -84,9 +95,8 @@ mod tests {
             }
             let traffic = machine.finish();
             let (up, down) = traffic.payload_bytes();
-            assert_eq!(up + down, bits, "{widths:?}");
-            assert_eq!(traffic.rots.total(), rots * elements as u64, "{widths:?}");
-            assert_eq!(traffic.steps.len(), flights, "{widths:?}");
+            let found = (up + down, traffic.rots.total(), traffic.steps.len());
+            assert_eq!(found, (bits, rots * elements as u64, flights), "{widths:?}");
         }
     }
 }

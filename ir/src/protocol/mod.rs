@@ -8,7 +8,9 @@
 pub mod clear;
 pub mod count;
 pub mod max_pool;
+pub mod open;
 pub mod requantize;
+pub mod table;
 
 /// A comparison of one digit of the two parties' private words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

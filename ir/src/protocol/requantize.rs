@@ -1,13 +1,14 @@
 //! The fused exact requantization: from shares of an accumulator to shared bits of the result.
 //!
 //! Notation: server word `x`, client word `y`, both mod `2^M` with `M = l+g`; `x + y = 2^g*acc +
-//! delta` with `delta` in `{0, 1}` at g = 1. With `S = s+g` and `h = l-s-b >= 1` the circuit shares
-//! the bits of `clamp(floor((x+y) / 2^S), 0, 2^b - 1)` of the signed sum:
+//! delta` with `0 <= delta < 2^g`. With `S = s+g` and `h = l-s-b >= 1` the circuit shares the bits of
+//! `clamp(floor((x+y) / 2^S), 0, limit)` of the signed sum, where b is the width of `limit`:
 //!
-//! 1. carry out of the low S bits, by comparing x with the complement of y in digits;
+//! 1. carry out of the low S bits, by comparing x with the complement of y in digits; none if S = 0;
 //! 2. sum bits `S..M` by a ripple of carries;
-//! 3. in range if sign and top bits are zero; saturated if the sign is zero and it is not in range;
-//! 4. `bit_j = saturated ^ (in_range & sum_j)`.
+//! 3. `kept`: sum bits, read as unsigned, at most `limit`. For `limit = 2^b - 1` the conjunction of
+//!    the top h bits' complements; else a chain from the lowest bit on that the ripple carries along;
+//! 4. `bit_j = (kept & sum_j) ^ (saturated & limit_j)`, `saturated = not_negative ^ kept`.
 //!
 //! Rounding constant, bias and offset are added to `x` before, so the guard bits and `delta` fall to
 //! the truncation. Derivation and security: docs/protocols/requantize.md.
@@ -24,11 +25,16 @@ pub struct RequantizeWidths {
     pub guard_bits: u32,
     /// Right shift s of the accumulator in bits.
     pub shift: u32,
-    /// Result width b in bits.
+    /// Result width b in bits: that of `limit`.
     pub result_bits: u32,
+    /// Largest result, `hi - lo`: 1 to [`RequantizeWidths::MAX_LIMIT`].
+    pub limit: u32,
 }
 
 impl RequantizeWidths {
+    /// Largest limit: results have at most 8 bits.
+    pub const MAX_LIMIT: u32 = u8::MAX as u32;
+
     /// Width M of the parties' words in bits.
     #[must_use]
     pub fn word_bits(&self) -> u32 {
@@ -41,13 +47,22 @@ impl RequantizeWidths {
         self.shift + self.guard_bits
     }
 
-    /// Whether the clamp is free: at least one bit above the result, the sign among them.
+    /// Whether the sign lies above the result, `limit` has the result's width, and words fit.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let used = self.shift.checked_add(self.result_bits).and_then(|bits| bits.checked_add(1));
-        self.result_bits >= 1
+        let word_bits = self.acc_bits.checked_add(self.guard_bits);
+        (1..=Self::MAX_LIMIT).contains(&self.limit)
+            && self.result_bits == u32::BITS - self.limit.leading_zeros()
             && used.is_some_and(|used| used <= self.acc_bits)
-            && self.word_bits() < u64::BITS
+            && word_bits.is_some_and(|bits| bits < u64::BITS)
+    }
+
+    /// Whether all values of the result's width are allowed, so that the top bits alone tell
+    /// whether a sum is in range.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        u64::from(self.limit) + 1 == 1 << self.result_bits.min(u32::BITS)
     }
 
     /// The server's constant that turns the circuit's floor and clamp into the network's: it adds
@@ -92,52 +107,81 @@ pub fn requantize<M: PlaneMachine>(
     widths: &RequantizeWidths,
     form: &RequantizeForm,
 ) -> Result<Vec<M::Plane>, M::Error> {
-    let removed = widths.removed_bits();
-    let leaves: Vec<Digit> = digits(removed, form.digit_bits).collect();
-    let runs = machine.compare_digits(&leaves)?;
-    let carry = merge_comparisons(machine, vec![runs])?.pop();
-    let sums = ripple(machine, removed, widths.word_bits(), carry)?;
-    clamp(machine, &sums, widths.result_bits as usize)
-}
-
-/// Sum bits `from..to` of the two words, given the carry into bit `from`.
-fn ripple<M: PlaneMachine>(
-    machine: &mut M,
-    from: u32,
-    to: u32,
-    mut carry: Option<M::Plane>,
-) -> Result<Vec<M::Plane>, M::Error> {
-    let mut sums = Vec::new();
-    for bit in from..to {
-        let (x, y) = (machine.server_bit(bit), machine.client_bit(bit));
-        let Some(carry_in) = &carry else {
-            sums.push(machine.xor(&x, &y));
-            continue;
-        };
-        let x_carry = machine.xor(&x, carry_in);
-        sums.push(machine.xor(&x_carry, &y));
-        if bit + 1 < to {
-            let y_carry = machine.xor(&y, carry_in);
-            let product = machine.and(&[Products { common: x_carry, others: vec![y_carry] }])?;
-            carry = Some(machine.xor(carry_in, &product[0][0]));
-        }
-    }
-    Ok(sums)
-}
-
-/// Clamps a signed sum to `[0, 2^result_bits)`.
-fn clamp<M: PlaneMachine>(
-    machine: &mut M,
-    sums: &[M::Plane],
-    result_bits: usize,
-) -> Result<Vec<M::Plane>, M::Error> {
-    let (result, top) = sums.split_at(result_bits.min(sums.len()));
+    let leaves: Vec<Digit> = digits(widths.removed_bits(), form.digit_bits).collect();
+    let carry = if leaves.is_empty() {
+        None
+    } else {
+        let runs = machine.compare_digits(&leaves)?;
+        merge_comparisons(machine, vec![runs])?.pop()
+    };
+    let Sums { planes: sums, within } = ripple(machine, widths, carry)?;
+    let (result, top) = sums.split_at(sums.len().min(widths.result_bits as usize));
     let zeros: Vec<_> = top.iter().rev().map(|plane| machine.not(plane)).collect();
     let Some(not_negative) = zeros.first().cloned() else { return Ok(result.to_vec()) };
-    let Some(in_range) = conjunction(machine, zeros)? else { return Ok(result.to_vec()) };
-    let saturated = machine.xor(&not_negative, &in_range);
-    let kept = machine.and(&[Products { common: in_range, others: result.to_vec() }])?;
-    Ok(kept.iter().flatten().map(|plane| machine.xor(&saturated, plane)).collect())
+    let kept = if widths.is_full() { conjunction(machine, zeros)? } else { within };
+    let Some(kept) = kept else { return Ok(result.to_vec()) };
+    let saturated = machine.xor(&not_negative, &kept);
+    let bits = machine.and(&[Products { common: kept, others: result.to_vec() }])?;
+    let limited = |(index, plane): (usize, &M::Plane)| {
+        if widths.limit >> index & 1 == 1 { machine.xor(&saturated, plane) } else { plane.clone() }
+    };
+    Ok(bits.iter().flatten().enumerate().map(limited).collect())
+}
+
+/// The sum bits that are not removed.
+struct Sums<P> {
+    /// The bits, lowest first.
+    planes: Vec<P>,
+    /// Whether they are at most the limit when read as unsigned; none if the limit is full.
+    within: Option<P>,
+}
+
+/// Adds the two words from the lowest bit that is not removed on, given the carry into it, if any.
+///
+/// One exchange a bit; the comparison goes along with the carries, and takes one more for the sign.
+fn ripple<M: PlaneMachine>(
+    machine: &mut M,
+    widths: &RequantizeWidths,
+    mut carry: Option<M::Plane>,
+) -> Result<Sums<M::Plane>, M::Error> {
+    let mut planes = Vec::new();
+    // Whether the bits so far are at most the limit's; none as long as they must be.
+    let mut within: Option<M::Plane> = None;
+    for bit in widths.removed_bits()..widths.word_bits() {
+        let (x, y) = (machine.server_bit(bit), machine.client_bit(bit));
+        let (x_carry, y_carry) = match &carry {
+            Some(carry) => (machine.xor(&x, carry), machine.xor(&y, carry)),
+            None => (x, y.clone()),
+        };
+        let sum = machine.xor(&x_carry, &y);
+        let limit_bit = widths.limit.checked_shr(bit - widths.removed_bits()).unwrap_or(0) & 1;
+
+        let mut groups = Vec::new();
+        if let Some(below) = &within {
+            let (common, other) = if limit_bit == 0 {
+                (machine.not(&sum), below.clone())
+            } else {
+                (sum.clone(), machine.not(below))
+            };
+            groups.push(Products { common, others: vec![other] });
+        }
+        if bit + 1 < widths.word_bits() {
+            groups.push(Products { common: x_carry, others: vec![y_carry] });
+        }
+        let products = if groups.is_empty() { Vec::new() } else { machine.and(&groups)? };
+        let mut products = products.into_iter().flatten();
+        within = match (within, limit_bit) {
+            (Some(_), 0) => products.next(),
+            (Some(_), _) => products.next().map(|exceeds| machine.not(&exceeds)),
+            (None, 0) if !widths.is_full() => Some(machine.not(&sum)),
+            (None, _) => None,
+        };
+        if let Some(product) = products.next() {
+            carry = Some(carry.map_or(product.clone(), |carry| machine.xor(&carry, &product)));
+        }
+        planes.push(sum);
+    }
+    Ok(Sums { planes, within })
 }
 
 #[cfg(test)]
@@ -150,38 +194,71 @@ mod tests {
         let bits = widths.word_bits();
         let sum = x.wrapping_add(y) << (64 - bits);
         let value = (sum.cast_signed() >> (64 - bits)) >> widths.removed_bits();
-        value.clamp(0, (1 << widths.result_bits) - 1).cast_unsigned()
+        value.clamp(0, i64::from(widths.limit)).cast_unsigned()
+    }
+
+    fn width_of(limit: u32) -> u32 {
+        u32::BITS - limit.leading_zeros()
     }
 
     #[test]
     fn exhaustive_at_small_widths() {
-        for (acc_bits, guard_bits, shift, result_bits, digit_bits) in [
-            (6, 1, 2, 2, 1),
-            (6, 1, 0, 3, 2),
-            (7, 0, 3, 3, 2),
-            (7, 1, 4, 1, 3),
-            (7, 1, 1, 4, 4),
-            (6, 2, 2, 1, 2),
+        for (acc_bits, guard_bits, shift, limits, digit_bits) in [
+            (6, 1, 2, 1..=7, 1),
+            (6, 1, 0, 1..=31, 2),
+            (7, 0, 3, 1..=7, 2),
+            (6, 0, 0, 1..=31, 2),
+            (7, 1, 4, 1..=3, 3),
+            (7, 1, 1, 8..=31, 4),
+            (5, 2, 0, 1..=15, 3),
+            (6, 2, 2, 1..=7, 2),
+            (4, 0, 0, 1..=7, 1),
         ] {
-            let widths = RequantizeWidths { acc_bits, guard_bits, shift, result_bits };
-            assert!(widths.is_valid(), "{widths:?}");
-            let words = 1_u64 << widths.word_bits();
-            let (x, y): (Vec<u64>, Vec<u64>) =
-                (0..words).flat_map(|x| (0..words).map(move |y| (x, y))).unzip();
-            let mut machine = ClearMachine::new(&x, &y);
-            let planes = requantize(&mut machine, &widths, &RequantizeForm { digit_bits }).unwrap();
-            assert_eq!(planes.len(), result_bits as usize);
-            for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
-                let found: u64 =
-                    planes.iter().enumerate().map(|(j, plane)| u64::from(plane[i]) << j).sum();
-                assert_eq!(found, expected(&widths, x, y), "{widths:?} m={digit_bits} {x}+{y}");
+            for limit in limits {
+                let result_bits = width_of(limit);
+                let widths = RequantizeWidths { acc_bits, guard_bits, shift, result_bits, limit };
+                assert!(widths.is_valid(), "{widths:?}");
+                let words = 1_u64 << widths.word_bits();
+                let (x, y): (Vec<u64>, Vec<u64>) =
+                    (0..words).flat_map(|x| (0..words).map(move |y| (x, y))).unzip();
+                let mut machine = ClearMachine::new(&x, &y);
+                let form = RequantizeForm { digit_bits };
+                let planes = requantize(&mut machine, &widths, &form).unwrap();
+                assert_eq!(planes.len(), result_bits as usize);
+                for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
+                    let found: u64 =
+                        planes.iter().enumerate().map(|(j, plane)| u64::from(plane[i]) << j).sum();
+                    assert_eq!(found, expected(&widths, x, y), "{widths:?} {digit_bits} {x}+{y}");
+                }
             }
         }
     }
 
     #[test]
+    fn widths_are_checked() {
+        let valid =
+            RequantizeWidths { acc_bits: 12, guard_bits: 1, shift: 4, result_bits: 3, limit: 5 };
+        let with_limit = |result_bits, limit| RequantizeWidths { result_bits, limit, ..valid };
+        for (widths, expected) in [
+            (valid, true),
+            (with_limit(3, 3), false),
+            (with_limit(3, 8), false),
+            (with_limit(0, 0), false),
+            (with_limit(9, 256), false),
+            (with_limit(7, 127), true),
+            (with_limit(8, 255), false),
+            (RequantizeWidths { guard_bits: 52, ..valid }, false),
+            (RequantizeWidths { guard_bits: u32::MAX, ..valid }, false),
+            (RequantizeWidths { shift: u32::MAX, ..valid }, false),
+        ] {
+            assert_eq!(widths.is_valid(), expected, "{widths:?}");
+        }
+    }
+
+    #[test]
     fn guard_bit_and_delta_fall_to_the_truncation() {
-        let widths = RequantizeWidths { acc_bits: 8, guard_bits: 1, shift: 3, result_bits: 3 };
+        let widths =
+            RequantizeWidths { acc_bits: 8, guard_bits: 1, shift: 3, result_bits: 3, limit: 7 };
         for lo in [0, -4] {
             for acc in -90_i64..90 {
                 for delta in 0..2 {

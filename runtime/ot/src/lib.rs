@@ -41,6 +41,7 @@ mod transpose;
 pub use bits::ChoiceBits;
 pub use block::Block;
 pub use error::OtError;
+pub use prg::stretch;
 pub use rot::{RotReceiverBatch, RotReceiverPool, RotSenderBatch, RotSenderPool};
 
 /// Computational security (kappa), in bits: length of seeds and pads, number of base OTs.

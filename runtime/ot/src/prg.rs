@@ -1,7 +1,7 @@
 //! AES-128 in counter mode as a pseudo-random generator.
 //!
 //! The leaves of the GGM trees are seeds of this generator, and its output is the columns of the
-//! extension matrix. Invariants: block `c` of the output of seed `s` is `AES_s(c)` with `c`
+//! extension matrix; upper layers stretch pads with it. Invariants: block `c` of the output of seed `s` is `AES_s(c)` with `c`
 //! little-endian, whatever the lengths of the calls that produced it; the key schedule is zeroized
 //! on drop.
 
@@ -53,6 +53,19 @@ impl PrgKey {
     }
 }
 
+/// Overwrites `out` with the first blocks of the stream of `seed`.
+///
+/// **Security**: pseudo-random to whoever does not know the seed, if AES-128 is a pseudo-random
+/// function; a stretched pad must serve nothing else. Time depends on the length alone.
+pub fn stretch(seed: &Block, out: &mut [Block]) {
+    let key = PrgKey::new(*seed);
+    let mut counter = 0;
+    for chunk in out.chunks_mut(LANES) {
+        key.fill_at(&Counters::new(counter), chunk);
+        counter += LANES as u128;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +88,9 @@ mod tests {
         let mut tail = [Block::ZERO; LANES - 3];
         key.fill_at(&Counters::new(3), &mut tail);
         assert!(whole[3..] == tail);
+        let mut stretched = [Block::ZERO; LANES + 3];
+        stretch(&Block::new(5), &mut stretched);
+        key.fill_at(&Counters::new(LANES as u128), &mut tail[..3]);
+        assert!(stretched[..LANES] == whole && stretched[LANES..] == tail[..3]);
     }
 }

@@ -1,12 +1,14 @@
 //! The interactive steps of a plan.
 //!
-//! Roles: in every step the *server* is the OT sender of digit comparisons, conversions and the
-//! opening, the *client* the receiver; products of shared bits take one random OT each way. The
+//! Roles: in every step the *server* is the OT sender of digit comparisons, conversions, table
+//! look-ups and the opening, the *client* the receiver; products of shared bits take one random OT each way. The
 //! client encrypts, the server multiplies. Lengths of all messages are functions of the plan.
 
 pub mod gates;
 pub mod linear;
+mod one_of_many;
 pub mod open;
+pub mod table;
 pub mod to_arithmetic;
 
 use crate::share::Plane;

@@ -148,6 +148,23 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Text from a file for a cell of a table: harmless as [`printable`] makes it, and at most
+/// [`CELL_CHARS`] characters, of which the last say more than those in the middle.
+#[must_use]
+pub fn cell(text: &str) -> String {
+    let chars: Vec<char> = printable(text).chars().collect();
+    if chars.len() <= CELL_CHARS {
+        return chars.into_iter().collect();
+    }
+    let kept = CELL_CHARS - 1;
+    let (head, tail) = (kept / 3, kept - kept / 3);
+    let (head, tail) = (chars.iter().take(head), chars.iter().skip(chars.len() - tail));
+    head.chain(std::iter::once(&'\u{2026}')).chain(tail).collect()
+}
+
+/// Widest cell that holds a name, in characters.
+pub const CELL_CHARS: usize = 48;
+
 /// One or more diagnostics that were found in one go; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
@@ -213,5 +230,14 @@ mod tests {
         assert_eq!(text, "error[HEQ-3001]: a.heq: too short\n  help: compile again");
         let hostile = Diagnostic::new(Code::NotAPlan, "\u{1b}[31mx", "y\u{7}", "z").to_string();
         assert_eq!(hostile, "error[HEQ-3001]: \u{fffd}[31mx: y\u{fffd}\n  help: z");
+    }
+
+    #[test]
+    fn cells_keep_both_ends() {
+        assert_eq!(cell("/layer1/Conv\u{7}"), "/layer1/Conv\u{fffd}");
+        let long = format!("start{}end", "\u{e9}".repeat(100));
+        let short = cell(&long);
+        assert_eq!(short.chars().count(), CELL_CHARS);
+        assert!(short.starts_with("start") && short.ends_with("end"), "{short}");
     }
 }

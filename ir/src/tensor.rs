@@ -5,6 +5,7 @@
 //! [`MAX_ELEMENTS`] elements, so an element count never overflows.
 
 use crate::integer::IntRange;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Largest number of elements of one tensor. A plan of this size could not be executed; the bound
@@ -12,7 +13,7 @@ use std::fmt;
 pub const MAX_ELEMENTS: usize = 1 << 31;
 
 /// An integer type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IntType {
     /// Width in bits, 1 to 64; at most 63 if unsigned.
     pub bits: u32,

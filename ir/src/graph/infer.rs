@@ -4,8 +4,8 @@
 //! extents is checked, since they come from a file.
 
 use crate::geometry::Window;
-use crate::graph::op::{ConvParams, Op, QuantizeParams, QuantizedTensor};
-use crate::tensor::{ElementType, Shape, TensorType, permute};
+use crate::graph::op::{ConvParams, Function, Op, QuantizeParams, QuantizedTensor, SliceAxis};
+use crate::tensor::{ElementType, IntType, Shape, TensorType, permute};
 
 /// Why an operator cannot read tensors of the given types.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,12 +96,13 @@ pub fn infer(op: &Op, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
     if !op.arity().contains(&inputs.len()) {
         let expected = match (op.arity().start(), op.arity().end()) {
             (low, high) if low == high => low.to_string(),
+            (low, &usize::MAX) => format!("{low} or more"),
             (low, high) => format!("{low} to {high}"),
         };
         return Err(TypeError::InputCount { expected, found: inputs.len() });
     }
     match op {
-        Op::Input(ty) => Ok(ty.clone()),
+        Op::Input(input) => Ok(input.ty.clone()),
         Op::Constant(tensor) => {
             equal("elements stored", tensor.shape.element_count(), tensor.stored_len())?;
             Ok(tensor.ty())
@@ -123,6 +124,15 @@ pub fn infer(op: &Op, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
         }
         Op::Clip(_) => Ok(inputs[0].clone()),
         Op::Quantize(_) | Op::Relu => Ok(real(float(inputs, 0)?.clone())),
+        Op::Function(function) => {
+            if let Function::LeakyRelu { slopes } = function
+                && slopes.len() != 1
+            {
+                equal("slopes", channels(inputs)?, slopes.len())?;
+            }
+            Ok(real(float(inputs, 0)?.clone()))
+        }
+        Op::Binary(_) => broadcast(float(inputs, 0)?, float(inputs, 1)?),
         Op::Conv(params) => conv(params, inputs),
         Op::MatMul => matrix_product(inputs, false),
         Op::Gemm { trans_b } => matrix_product(inputs, *trans_b),
@@ -139,17 +149,8 @@ pub fn infer(op: &Op, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
             equal("offsets", channels, params.offset.len())?;
             Ok(inputs[0].clone())
         }
-        Op::MaxPool(window) => {
-            let [batch, channels, height, width] = image(inputs, 0)?;
-            let x = &inputs[0].shape;
-            let ([top, left, bottom, right], [rows, columns]) = (window.pads, window.kernel);
-            if top.max(bottom) >= rows || left.max(right) >= columns {
-                // A window that lies in the padding has no maximum.
-                return Err(TypeError::Window { window: *window, input: x.clone() });
-            }
-            let [height, width] = windowed(window, x, height, width)?;
-            Ok(real(shape(vec![batch, channels, height, width])?))
-        }
+        Op::MaxPool(window) => pool(window, inputs),
+        Op::AveragePool(params) => pool(&params.window, inputs),
         Op::Flatten { axis } => flatten(*axis, inputs[0]),
         Op::Reshape { target, allow_zero } => reshape(target, *allow_zero, inputs[0]),
         Op::Transpose { perm } => {
@@ -161,7 +162,123 @@ pub fn infer(op: &Op, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
             })?;
             Ok(TensorType { element: x.element, shape: permuted })
         }
+        Op::Pad(pads) => {
+            let x = inputs[0];
+            equal("dimensions padded", x.shape.rank(), pads.len())?;
+            let dims = x.shape.dims().iter().zip(pads);
+            let dims = dims
+                .map(|(&dim, [before, after])| dim.saturating_add(*before).saturating_add(*after));
+            Ok(TensorType { element: x.element, shape: shape(dims.collect())? })
+        }
+        Op::Slice(axes) => slice(axes, inputs[0]),
+        Op::Concat { axis } => concat(*axis, inputs),
+        Op::Softmax { axis, .. } => {
+            let x = float(inputs, 0)?;
+            dimension(*axis, x)?;
+            Ok(real(x.clone()))
+        }
+        Op::ArgMax { axis, keep_dims } => {
+            let x = &inputs[0].shape;
+            dimension(*axis, x)?;
+            let mut dims = x.dims().to_vec();
+            if *keep_dims {
+                dims[*axis] = 1;
+            } else {
+                dims.remove(*axis);
+            }
+            let element = ElementType::Int(IntType::signed(64));
+            Ok(TensorType { element, shape: shape(dims)? })
+        }
     }
+}
+
+/// Pooling over windows each of which reads an element that is not padding.
+fn pool(window: &Window, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
+    let [batch, channels, height, width] = image(inputs, 0)?;
+    let x = &inputs[0].shape;
+    let fail = || TypeError::Window { window: *window, input: x.clone() };
+    let [rows, columns] = window.span().ok_or_else(fail)?;
+    let [top, left, bottom, right] = window.pads;
+    let gaps = |axis: usize, size: usize| window.kernel[axis] > 1 && window.dilations[axis] > size;
+    if top.max(bottom) >= rows || left.max(right) >= columns || gaps(0, height) || gaps(1, width) {
+        return Err(fail());
+    }
+    let output = windowed(window, x, height, width)?;
+    like_image(x, batch, channels, output)
+}
+
+/// The type of an image with as many dimensions as `like`.
+fn like_image(
+    like: &Shape,
+    batch: usize,
+    channels: usize,
+    [height, width]: [usize; 2],
+) -> Result<TensorType, TypeError> {
+    let dims = if like.rank() == 3 {
+        vec![batch, channels, width]
+    } else {
+        vec![batch, channels, height, width]
+    };
+    Ok(real(shape(dims)?))
+}
+
+fn slice(axes: &[SliceAxis], x: &TensorType) -> Result<TensorType, TypeError> {
+    equal("dimensions sliced", x.shape.rank(), axes.len())?;
+    for (index, (axis, &extent)) in axes.iter().zip(x.shape.dims()).enumerate() {
+        if !axis.fits(extent) || axis.step == 0 {
+            let axes = i64::try_from(index).into_iter().collect();
+            return Err(TypeError::Axis { axes, shape: x.shape.clone() });
+        }
+    }
+    let dims = axes.iter().map(|axis| axis.len).collect();
+    Ok(TensorType { element: x.element, shape: shape(dims)? })
+}
+
+fn concat(axis: usize, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
+    let first = inputs[0];
+    dimension(axis, &first.shape)?;
+    let mut dims = first.shape.dims().to_vec();
+    for (slot, other) in inputs.iter().enumerate().skip(1) {
+        if other.element != first.element {
+            let expected = first.element.to_string();
+            return Err(TypeError::Element { slot, expected, found: other.element });
+        }
+        let rank = first.shape.rank();
+        if other.shape.rank() != rank {
+            return Err(TypeError::Rank { slot, expected: rank, found: other.shape.clone() });
+        }
+        for (index, &dim) in other.shape.dims().iter().enumerate() {
+            if index != axis {
+                equal("extent beside the concatenated dimension", dims[index], dim)?;
+            }
+        }
+        dims[axis] = dims[axis].saturating_add(other.shape.dims()[axis]);
+    }
+    Ok(TensorType { element: first.element, shape: shape(dims)? })
+}
+
+/// The shape of two real tensors after broadcasting.
+fn broadcast(a: &Shape, b: &Shape) -> Result<TensorType, TypeError> {
+    let rank = a.rank().max(b.rank());
+    let extent = |shape: &Shape, index: usize| {
+        (index + shape.rank()).checked_sub(rank).map_or(1, |index| shape.dims()[index])
+    };
+    let mut dims = Vec::with_capacity(rank);
+    for index in 0..rank {
+        let (a, b) = (extent(a, index), extent(b, index));
+        if a != 1 && b != 1 {
+            equal("extents that broadcast", a, b)?;
+        }
+        dims.push(a.max(b));
+    }
+    Ok(real(shape(dims)?))
+}
+
+fn dimension(axis: usize, x: &Shape) -> Result<(), TypeError> {
+    if axis < x.rank() {
+        return Ok(());
+    }
+    Err(TypeError::Axis { axes: i64::try_from(axis).into_iter().collect(), shape: x.clone() })
 }
 
 /// The permutation of a `Transpose` on `rank` dimensions, reversal if it states none.
@@ -176,7 +293,16 @@ fn conv(params: &ConvParams, inputs: &[&TensorType]) -> Result<TensorType, TypeE
     if batch != 1 {
         return Err(TypeError::Batch { slot: 0, found: inputs[0].shape.clone() });
     }
-    equal("input channels of the weights", in_channels, weight_channels)?;
+    let per_group = in_channels.checked_div(params.groups).unwrap_or(0);
+    equal("input channels of the weights", per_group, weight_channels)?;
+    equal("input channels in groups", in_channels, per_group.saturating_mul(params.groups))?;
+    if !out_channels.is_multiple_of(params.groups.max(1)) {
+        return Err(TypeError::Extent {
+            what: "output channels that the groups divide",
+            expected: out_channels / params.groups.max(1) * params.groups,
+            found: out_channels,
+        });
+    }
     if let Some(kernel) = params.kernel {
         equal("rows of the weights", kernel[0], rows)?;
         equal("columns of the weights", kernel[1], columns)?;
@@ -184,9 +310,9 @@ fn conv(params: &ConvParams, inputs: &[&TensorType]) -> Result<TensorType, TypeE
     if inputs.len() > 2 {
         equal("elements of the bias", out_channels, float(inputs, 2)?.element_count())?;
     }
-    let window = Window { kernel: [rows, columns], strides: params.strides, pads: params.pads };
-    let [height, width] = windowed(&window, &inputs[0].shape, height, width)?;
-    Ok(real(shape(vec![batch, out_channels, height, width])?))
+    let window = params.window([rows, columns]);
+    let output = windowed(&window, &inputs[0].shape, height, width)?;
+    like_image(&inputs[0].shape, batch, out_channels, output)
 }
 
 fn matrix_product(inputs: &[&TensorType], transposed: bool) -> Result<TensorType, TypeError> {
@@ -198,9 +324,10 @@ fn matrix_product(inputs: &[&TensorType], transposed: bool) -> Result<TensorType
     let (weight_features, outputs) = if transposed { (columns, rows) } else { (rows, columns) };
     equal("input features of the weights", features, weight_features)?;
     if inputs.len() > 2 {
-        let bias = float(inputs, 2)?.element_count();
-        if bias != 1 {
-            equal("elements of the bias", outputs, bias)?;
+        let bias = float(inputs, 2)?;
+        if bias.element_count() != 1 {
+            equal("elements of the bias", outputs, bias.element_count())?;
+            equal("columns of the bias", outputs, bias.dims().last().copied().unwrap_or(1))?;
         }
     }
     Ok(real(shape(vec![1, outputs])?))
@@ -291,7 +418,11 @@ fn channels(inputs: &[&TensorType]) -> Result<usize, TypeError> {
 
 fn image(inputs: &[&TensorType], slot: usize) -> Result<[usize; 4], TypeError> {
     let x = float(inputs, slot)?;
-    x.dims().try_into().map_err(|_| TypeError::Rank { slot, expected: 4, found: x.clone() })
+    match *x.dims() {
+        [batch, channels, height, width] => Ok([batch, channels, height, width]),
+        [batch, channels, width] => Ok([batch, channels, 1, width]),
+        _ => Err(TypeError::Rank { slot, expected: 4, found: x.clone() }),
+    }
 }
 
 fn matrix(inputs: &[&TensorType], slot: usize) -> Result<[usize; 2], TypeError> {
@@ -322,48 +453,4 @@ fn real(shape: Shape) -> TensorType {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(op: &Op, inputs: &[&[usize]], expected: Option<&[usize]>) {
-        let types: Vec<TensorType> =
-            inputs.iter().map(|dims| real(Shape::new(dims.to_vec()).unwrap())).collect();
-        let types: Vec<&TensorType> = types.iter().collect();
-        let found = infer(op, &types);
-        assert_eq!(found.as_ref().ok().map(|ty| ty.shape.dims()), expected, "{op:?}: {found:?}");
-    }
-
-    #[test]
-    fn convolution() {
-        let op = |strides, pads| Op::Conv(ConvParams { kernel: Some([5, 5]), strides, pads });
-        let weights: &[usize] = &[8, 3, 5, 5];
-        check(&op([1, 1], [2; 4]), &[&[1, 3, 28, 28], weights], Some(&[1, 8, 28, 28]));
-        check(&op([2, 2], [0; 4]), &[&[1, 3, 28, 28], weights, &[8]], Some(&[1, 8, 12, 12]));
-        check(&op([1, 1], [0; 4]), &[&[1, 3, 28, 28], weights, &[7]], None);
-        check(&op([1, 1], [0; 4]), &[&[1, 4, 28, 28], weights], None);
-        check(&op([1, 1], [0; 4]), &[&[1, 3, 28], weights], None);
-        check(&op([1, 1], [usize::MAX; 4]), &[&[1, 3, 28, 28], weights], None);
-    }
-
-    #[test]
-    fn reshapes() {
-        let op = |target: &[i64]| Op::Reshape { target: target.to_vec(), allow_zero: false };
-        check(&op(&[1, -1]), &[&[1, 4, 3, 3]], Some(&[1, 36]));
-        check(&op(&[0, 36]), &[&[1, 4, 3, 3]], Some(&[1, 36]));
-        check(&op(&[-1, -1]), &[&[1, 4, 3, 3]], None);
-        check(&op(&[1, 35]), &[&[1, 4, 3, 3]], None);
-        check(&op(&[i64::MAX, i64::MAX, -1]), &[&[1, 4, 3, 3]], None);
-        check(&Op::Flatten { axis: 1 }, &[&[1, 4, 3, 3]], Some(&[1, 36]));
-        check(&Op::Flatten { axis: -3 }, &[&[1, 4, 3, 3]], Some(&[1, 36]));
-        check(&Op::Flatten { axis: 5 }, &[&[1, 4, 3, 3]], None);
-        check(&Op::Flatten { axis: i64::MIN }, &[&[1, 4, 3, 3]], None);
-    }
-
-    #[test]
-    fn matrix_products() {
-        check(&Op::MatMul, &[&[1, 400], &[400, 120]], Some(&[1, 120]));
-        check(&Op::MatMul, &[&[2, 400], &[400, 120]], None);
-        check(&Op::Gemm { trans_b: true }, &[&[1, 84], &[10, 84], &[10]], Some(&[1, 10]));
-        check(&Op::Gemm { trans_b: true }, &[&[1, 84], &[84, 10], &[10]], None);
-    }
-}
+mod tests;

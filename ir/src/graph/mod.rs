@@ -2,8 +2,10 @@
 //!
 //! A node is one operator and the one tensor that it makes; an edge carries the input slot of its
 //! target. Building checks types, so a graph that exists is well typed; `verify.rs` lists every rule
-//! and is run after each pass.
+//! and is run after each pass. What a graph computes, `evaluate.rs` says.
 
+pub mod evaluate;
+pub mod function;
 pub mod infer;
 pub mod op;
 pub mod parse;

@@ -3,11 +3,12 @@
 //! Types are read and compared with what the operator makes; nothing else is verified here.
 
 use super::op::{
-    BatchNormParams, Bounds, ChannelAffine, ConvParams, Op, QuantizeParams, QuantizedTensor,
+    AveragePool, BatchNormParams, BinaryOp, Bounds, ChannelAffine, ConvParams, Function,
+    GraphInput, Op, QuantizeParams, QuantizedTensor, Quantizer, Rounding, SliceAxis,
 };
 use super::{Graph, NodeIndex, Origin};
 use crate::geometry::Window;
-use crate::integer::{IntRange, Quantization};
+use crate::integer::{InputElement, InputLayout, IntRange, Quantization};
 use crate::tensor::{ElementType, IntType, Shape, Tensor, TensorData, TensorType};
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -86,7 +87,7 @@ struct Attributes<'a>(HashMap<&'a str, &'a str>);
 impl Attributes<'_> {
     fn op(&self, mnemonic: &str, ty: &TensorType) -> Result<Op, String> {
         Ok(match mnemonic {
-            "input" => Op::Input(ty.clone()),
+            "input" => Op::Input(self.input(ty)?),
             "constant" => Op::Constant(self.constant(ty)?),
             "quantized_constant" => Op::QuantizedConstant(QuantizedTensor {
                 shape: ty.shape.clone(),
@@ -98,14 +99,36 @@ impl Attributes<'_> {
             "quantize_linear" => Op::QuantizeLinear(self.quantize_params()?),
             "dequantize_linear" => Op::DequantizeLinear(self.quantize_params()?),
             "quantize" => {
-                Op::Quantize(Quantization { scale: self.one("scale")?, range: self.range()? })
+                let rounding = match self.0.get("rounding") {
+                    None => Rounding::HalfEven,
+                    Some(&"floor") => Rounding::Floor,
+                    Some(other) => return Err(format!("unknown rounding {other}")),
+                };
+                let quantization = Quantization { scale: self.one("scale")?, range: self.range()? };
+                Op::Quantize(Quantizer { quantization, rounding })
             }
             "clip" => Op::Clip(Bounds { lower: self.one("lower")?, upper: self.one("upper")? }),
             "relu" => Op::Relu,
+            "elu" => Op::Function(Function::Elu { alpha: self.one("alpha")? }),
+            "gelu" => Op::Function(Function::Gelu { tanh: self.one("tanh")? }),
+            "hard_sigmoid" => Op::Function(Function::HardSigmoid {
+                alpha: self.one("alpha")?,
+                beta: self.one("beta")?,
+            }),
+            "hard_swish" => Op::Function(Function::HardSwish),
+            "leaky_relu" => Op::Function(Function::LeakyRelu { slopes: self.list("slopes")? }),
+            "sigmoid" => Op::Function(Function::Sigmoid),
+            "tanh" => Op::Function(Function::Tanh),
+            "add" => Op::Binary(BinaryOp::Add),
+            "div" => Op::Binary(BinaryOp::Div),
+            "mul" => Op::Binary(BinaryOp::Mul),
+            "sub" => Op::Binary(BinaryOp::Sub),
             "conv" => Op::Conv(ConvParams {
                 kernel: self.0.contains_key("kernel").then(|| self.tuple("kernel")).transpose()?,
                 strides: self.tuple("strides")?,
                 pads: self.tuple("pads")?,
+                dilations: self.dilations()?,
+                groups: self.optional("groups")?.unwrap_or(1),
             }),
             "mat_mul" => Op::MatMul,
             "gemm" => Op::Gemm { trans_b: self.one("trans_b")? },
@@ -120,10 +143,10 @@ impl Attributes<'_> {
                 multiplier: self.list("multiplier")?,
                 offset: self.list("offset")?,
             }),
-            "max_pool" => Op::MaxPool(Window {
-                kernel: self.tuple("kernel")?,
-                strides: self.tuple("strides")?,
-                pads: self.tuple("pads")?,
+            "max_pool" => Op::MaxPool(self.window()?),
+            "average_pool" => Op::AveragePool(AveragePool {
+                window: self.window()?,
+                count_pads: self.one("count_pads")?,
             }),
             "flatten" => Op::Flatten { axis: self.one("axis")? },
             "reshape" => {
@@ -132,8 +155,61 @@ impl Attributes<'_> {
             "transpose" => Op::Transpose {
                 perm: self.0.contains_key("perm").then(|| self.list("perm")).transpose()?,
             },
+            "pad" => {
+                let (before, after) = (self.tuple_list("before")?, self.tuple_list("after")?);
+                same_length(before.len(), after.len())?;
+                let pads = before.into_iter().zip(after);
+                Op::Pad(pads.map(|(before, after)| [before, after]).collect())
+            }
+            "slice" => {
+                let (start, len) = (self.tuple_list("start")?, self.tuple_list("len")?);
+                let step: Vec<i64> = self.list("step")?;
+                same_length(start.len(), step.len())?;
+                same_length(start.len(), len.len())?;
+                let axes = start.into_iter().zip(step).zip(len);
+                Op::Slice(axes.map(|((start, step), len)| SliceAxis { start, step, len }).collect())
+            }
+            "concat" => Op::Concat { axis: self.one("axis")? },
+            "softmax" => Op::Softmax { axis: self.one("axis")?, log: false },
+            "log_softmax" => Op::Softmax { axis: self.one("axis")?, log: true },
+            "arg_max" => Op::ArgMax { axis: self.one("axis")?, keep_dims: self.one("keep_dims")? },
             _ => return Err(format!("unknown operator {mnemonic}")),
         })
+    }
+
+    fn input(&self, ty: &TensorType) -> Result<GraphInput, String> {
+        let layout = match self.0.get("layout") {
+            None => InputLayout::Nchw,
+            Some(&"nhwc") => InputLayout::Nhwc,
+            Some(other) => return Err(format!("unknown layout {other}")),
+        };
+        let element = match self.0.get("integer") {
+            None => InputElement::Real,
+            Some(ty) => InputElement::Integer {
+                ty: int_type(ty).ok_or("bad integer type")?,
+                zero_point: self.one("zero_point")?,
+            },
+        };
+        Ok(GraphInput { ty: ty.clone(), layout, element })
+    }
+
+    fn window(&self) -> Result<Window, String> {
+        Ok(Window {
+            kernel: self.tuple("kernel")?,
+            strides: self.tuple("strides")?,
+            pads: self.tuple("pads")?,
+            dilations: self.dilations()?,
+        })
+    }
+
+    fn dilations(&self) -> Result<[usize; 2], String> {
+        if self.0.contains_key("dilations") { self.tuple("dilations") } else { Ok([1, 1]) }
+    }
+
+    fn tuple_list(&self, name: &str) -> Result<Vec<usize>, String> {
+        let value = self.value(name)?;
+        let parse = |part: &str| part.parse().map_err(|_| format!("{name}={value} is no tuple"));
+        value.split(',').filter(|_| !value.is_empty()).map(parse).collect()
     }
 
     fn constant(&self, ty: &TensorType) -> Result<Tensor, String> {
@@ -182,12 +258,7 @@ impl Attributes<'_> {
     }
 
     fn tuple<const N: usize>(&self, name: &str) -> Result<[usize; N], String> {
-        let value = self.value(name)?;
-        let parts: Result<Vec<usize>, _> = value.split(',').map(str::parse).collect();
-        parts
-            .ok()
-            .and_then(|parts| parts.try_into().ok())
-            .ok_or_else(|| format!("{name}={value} is not {N} numbers"))
+        self.tuple_list(name)?.try_into().map_err(|_| format!("{name} is not {N} numbers"))
     }
 
     fn range(&self) -> Result<IntRange, String> {
@@ -197,6 +268,10 @@ impl Attributes<'_> {
             _ => Err("a range is LO..HI".into()),
         }
     }
+}
+
+fn same_length(a: usize, b: usize) -> Result<(), String> {
+    if a == b { Ok(()) } else { Err(format!("lists of {a} and {b} numbers")) }
 }
 
 fn lookup(tensors: &HashMap<String, NodeIndex>, name: &str) -> Result<NodeIndex, String> {
@@ -244,9 +319,20 @@ mod tests {
     use super::*;
     use crate::graph::text::text;
 
+    /// Reads a graph and writes it again: the same lines, nodes in any order.
+    fn check(written: &str) {
+        let graph = parse(written).unwrap();
+        let mut lines: Vec<String> = text(&graph).lines().map(String::from).collect();
+        let mut expected: Vec<&str> = written.lines().collect();
+        lines.sort();
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
+    }
+
     #[test]
     fn text_is_read_back_as_written() {
-        let written = "graph a%20model
+        check(
+            "graph a%20model
 %x = input : f32[1,1,4,4]
 %b = constant values=[0.5,-1e-5] : f32[2]
 %n = constant values=[1,2] range=0..7 : u8[2]
@@ -264,13 +350,46 @@ mod tests {
 %t = transpose(%s) perm=[1,0] : f32[8,1]
 return %t
 return %n
-";
-        let graph = parse(written).unwrap();
-        let mut lines: Vec<String> = text(&graph).lines().map(String::from).collect();
-        let mut expected: Vec<&str> = written.lines().collect();
-        lines.sort();
-        expected.sort_unstable();
-        assert_eq!(lines, expected);
+",
+        );
+        // The other operators, and the other values of parameters that are left out above.
+        check(
+            "graph g
+%x = input layout=nhwc integer=i8 zero_point=-3 : f32[1,2,4,4]
+%x0 = constant values=[-0.5] : f32[]
+%w = quantized_constant values=[1,2] scale=[0.1] range=-8..7 : f32[2,1,1,1]
+%c = conv(%x,%w) strides=1,1 pads=2,0,0,0 dilations=2,3 groups=2 : f32[1,2,6,4]
+%q = quantize(%c) scale=0.1 range=0..7 rounding=floor : f32[1,2,6,4]
+%f0 = elu(%q) alpha=0.1 : f32[1,2,6,4]
+%f1 = gelu(%f0) tanh=true : f32[1,2,6,4]
+%f2 = hard_sigmoid(%f1) alpha=0.2 beta=0.5 : f32[1,2,6,4]
+%f3 = hard_swish(%f2) : f32[1,2,6,4]
+%f4 = leaky_relu(%f3) slopes=[0.01,0.25] : f32[1,2,6,4]
+%f5 = sigmoid(%f4) : f32[1,2,6,4]
+%f6 = tanh(%f5) : f32[1,2,6,4]
+%b0 = add(%f6,%x0) : f32[1,2,6,4]
+%b1 = div(%b0,%x0) : f32[1,2,6,4]
+%b2 = mul(%b1,%x0) : f32[1,2,6,4]
+%b3 = sub(%b2,%x0) : f32[1,2,6,4]
+%n = batch_normalization(%b3) gamma=[1.0,0.3] beta=[-1.0,0.0] mean=[0.0,1e-7] variance=[1.0,2.0] epsilon=1e-5 : f32[1,2,6,4]
+%m = max_pool(%n) kernel=2,1 strides=1,1 pads=0,0,0,0 dilations=2,1 : f32[1,2,4,4]
+%a = average_pool(%m) kernel=2,2 strides=2,2 pads=0,0,0,0 count_pads=false : f32[1,2,2,2]
+%p = pad(%a) before=0,0,1,2 after=0,0,3,0 : f32[1,2,6,4]
+%p0 = pad(%x0) before= after= : f32[]
+%s = slice(%p) start=0,1,5,0 step=[1,1,-2,3] len=1,1,3,2 : f32[1,1,3,2]
+%s0 = slice(%x0) start= step=[] len= : f32[]
+%k = concat(%s,%s,%s) axis=3 : f32[1,1,3,6]
+%r = reshape(%k) target=[1,-1] allow_zero=true : f32[1,18]
+%v = constant values=[5] : i4[1]
+%g0 = softmax(%r) axis=1 : f32[1,18]
+%g1 = log_softmax(%g0) axis=0 : f32[1,18]
+%t = transpose(%g1) : f32[18,1]
+%d = mat_mul(%g1,%t) : f32[1,1]
+%e = gemm(%d,%d,%d) trans_b=true : f32[1,1]
+%z = arg_max(%e) axis=1 keep_dims=false : i64[1]
+return %z
+",
+        );
     }
 
     #[test]
@@ -282,6 +401,8 @@ return %n
             ("%x = input : f32[1]\n%y = relu(%x) : f32[2]", 2),
             ("%x = constant values=sha256:00 : f32[1]", 1),
             ("return %zz", 1),
+            ("%x = input : f32[1]\n%y = pad(%x) before=0 after=0,1 : f32[1]", 2),
+            ("%x = input : f32[1]\n%y = slice(%x) start=0 step=[1,1] len=1 : f32[1]", 2),
             ("%x%2 = input : f32[1]", 1),
         ] {
             assert_eq!(parse(text).unwrap_err().line, line, "{text}");

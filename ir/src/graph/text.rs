@@ -9,9 +9,10 @@
 //! node is called like its tensor and its operator like the mnemonic. Constants of more than
 //! [`SHOWN_ELEMENTS`] elements show a digest instead; `parse.rs` reads everything else back.
 
-use super::op::{Op, QuantizeParams};
+use super::op::{Function, Op, QuantizeParams, Quantizer, Rounding};
 use super::{Graph, Node};
-use crate::integer::IntRange;
+use crate::geometry::Window;
+use crate::integer::{InputElement, InputLayout, IntRange};
 use crate::tensor::TensorData;
 use sha2::{Digest, Sha256};
 use std::fmt::{Debug, Write};
@@ -53,7 +54,18 @@ fn tensor(node: &Node) -> String {
 
 fn attributes(op: &Op) -> Vec<(&'static str, String)> {
     match op {
-        Op::Input(_) | Op::Relu | Op::MatMul => vec![],
+        Op::Relu | Op::Binary(_) | Op::MatMul => vec![],
+        Op::Input(input) => {
+            let mut attributes = Vec::new();
+            if input.layout == InputLayout::Nhwc {
+                attributes.push(("layout", "nhwc".to_owned()));
+            }
+            if let InputElement::Integer { ty, zero_point } = input.element {
+                attributes.push(("integer", ty.to_string()));
+                attributes.push(("zero_point", zero_point.to_string()));
+            }
+            attributes
+        }
         Op::Constant(tensor) => match &tensor.data {
             TensorData::Float(values) => vec![("values", list(values))],
             TensorData::Int { ty, range, values } if *range == ty.range() => {
@@ -73,10 +85,25 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
             attributes
         }
         Op::QuantizeLinear(params) | Op::DequantizeLinear(params) => quantize_params(params),
-        Op::Quantize(quantization) => vec![
-            ("scale", format!("{:?}", quantization.scale)),
-            ("range", interval(quantization.range)),
-        ],
+        Op::Quantize(Quantizer { quantization, rounding }) => {
+            let mut attributes = vec![
+                ("scale", format!("{:?}", quantization.scale)),
+                ("range", interval(quantization.range)),
+            ];
+            if *rounding == Rounding::Floor {
+                attributes.push(("rounding", "floor".to_owned()));
+            }
+            attributes
+        }
+        Op::Function(function) => match function {
+            Function::Elu { alpha } => vec![("alpha", format!("{alpha:?}"))],
+            Function::Gelu { tanh } => vec![("tanh", tanh.to_string())],
+            Function::HardSigmoid { alpha, beta } => {
+                vec![("alpha", format!("{alpha:?}")), ("beta", format!("{beta:?}"))]
+            }
+            Function::LeakyRelu { slopes } => vec![("slopes", list(slopes))],
+            Function::HardSwish | Function::Sigmoid | Function::Tanh => vec![],
+        },
         Op::Clip(bounds) => {
             vec![("lower", format!("{:?}", bounds.lower)), ("upper", format!("{:?}", bounds.upper))]
         }
@@ -85,6 +112,10 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
                 params.kernel.map(|kernel| ("kernel", tuple(&kernel))).into_iter().collect();
             attributes.push(("strides", tuple(&params.strides)));
             attributes.push(("pads", tuple(&params.pads)));
+            attributes.extend(dilations(params.dilations));
+            if params.groups != 1 {
+                attributes.push(("groups", params.groups.to_string()));
+            }
             attributes
         }
         Op::Gemm { trans_b } => vec![("trans_b", trans_b.to_string())],
@@ -98,17 +129,46 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
         Op::ChannelAffine(map) => {
             vec![("multiplier", list(&map.multiplier)), ("offset", list(&map.offset))]
         }
-        Op::MaxPool(window) => vec![
-            ("kernel", tuple(&window.kernel)),
-            ("strides", tuple(&window.strides)),
-            ("pads", tuple(&window.pads)),
-        ],
+        Op::MaxPool(pool) => window(pool),
+        Op::AveragePool(pool) => {
+            let mut attributes = window(&pool.window);
+            attributes.push(("count_pads", pool.count_pads.to_string()));
+            attributes
+        }
         Op::Flatten { axis } => vec![("axis", axis.to_string())],
         Op::Reshape { target, allow_zero } => {
             vec![("target", list(target)), ("allow_zero", allow_zero.to_string())]
         }
         Op::Transpose { perm } => perm.iter().map(|perm| ("perm", list(perm))).collect(),
+        Op::Pad(pads) => vec![
+            ("before", tuple(&pads.iter().map(|pad| pad[0]).collect::<Vec<_>>())),
+            ("after", tuple(&pads.iter().map(|pad| pad[1]).collect::<Vec<_>>())),
+        ],
+        Op::Slice(axes) => vec![
+            ("start", tuple(&axes.iter().map(|axis| axis.start).collect::<Vec<_>>())),
+            ("step", list(&axes.iter().map(|axis| axis.step).collect::<Vec<_>>())),
+            ("len", tuple(&axes.iter().map(|axis| axis.len).collect::<Vec<_>>())),
+        ],
+        Op::Concat { axis } | Op::Softmax { axis, .. } => vec![("axis", axis.to_string())],
+        Op::ArgMax { axis, keep_dims } => {
+            vec![("axis", axis.to_string()), ("keep_dims", keep_dims.to_string())]
+        }
     }
+}
+
+fn window(window: &Window) -> Vec<(&'static str, String)> {
+    let mut attributes = vec![
+        ("kernel", tuple(&window.kernel)),
+        ("strides", tuple(&window.strides)),
+        ("pads", tuple(&window.pads)),
+    ];
+    attributes.extend(dilations(window.dilations));
+    attributes
+}
+
+/// Dilations are left out where there are none.
+fn dilations(dilations: [usize; 2]) -> Option<(&'static str, String)> {
+    (dilations != [1, 1]).then(|| ("dilations", tuple(&dilations)))
 }
 
 fn quantize_params(params: &QuantizeParams) -> Vec<(&'static str, String)> {

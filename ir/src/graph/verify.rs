@@ -9,13 +9,14 @@
 //! - **G5** Integers of constants lie within their range, and the range within their type.
 //! - **G6** Scales are positive and finite, ranges are not empty, and zero points lie within their
 //!   type.
-//! - **G7** Multipliers and offsets of affine maps are finite.
+//! - **G7** Parameters of affine maps, functions and normalizations are finite, what normalizations
+//!   divide by is positive, and bounds of clips are numbers or infinite.
 //! - **G8** There is an output, every output exists, and every node but an input leads to one.
 //!
 //! Not checked: that an output node is not repeated, that origins exist in the ONNX file.
 
 use super::infer::infer;
-use super::op::{Op, QuantizeParams};
+use super::op::{BatchNormParams, Function, Op, QuantizeParams, Quantizer};
 use super::{Graph, NodeIndex};
 use crate::integer::IntRange;
 use crate::tensor::TensorData;
@@ -38,7 +39,7 @@ pub enum Rule {
     G5,
     /// Quantizers.
     G6,
-    /// Affine maps.
+    /// Parameters of affine maps, functions, normalizations and clips.
     G7,
     /// Outputs and dead nodes.
     G8,
@@ -139,7 +140,7 @@ fn check_values(place: &str, op: &Op, found: &mut Violations) {
             check_range(place, tensor.range, &tensor.values, found);
             check_scales(place, &tensor.scale, found);
         }
-        Op::Quantize(quantization) => {
+        Op::Quantize(Quantizer { quantization, .. }) => {
             check_scales(place, &[quantization.scale], found);
             if quantization.range.lo > quantization.range.hi {
                 found.add(Rule::G6, place, "the range is empty");
@@ -153,17 +154,53 @@ fn check_values(place: &str, op: &Op, found: &mut Violations) {
                 found.add(Rule::G7, place, "a multiplier or offset is not finite");
             }
         }
+        Op::Function(function) => check_function(place, function, found),
+        Op::BatchNormalization(params) => check_normalization(place, params, found),
+        Op::Clip(bounds) => {
+            if bounds.lower.is_nan() || bounds.upper.is_nan() {
+                found.add(Rule::G7, place, "a bound is not a number");
+            }
+        }
         Op::Input(_)
-        | Op::Clip(_)
         | Op::Relu
+        | Op::Binary(_)
         | Op::Conv(_)
         | Op::MatMul
         | Op::Gemm { .. }
-        | Op::BatchNormalization(_)
         | Op::MaxPool(_)
+        | Op::AveragePool(_)
         | Op::Flatten { .. }
         | Op::Reshape { .. }
-        | Op::Transpose { .. } => {}
+        | Op::Transpose { .. }
+        | Op::Pad(_)
+        | Op::Slice(_)
+        | Op::Concat { .. }
+        | Op::Softmax { .. }
+        | Op::ArgMax { .. } => {}
+    }
+}
+
+fn check_function(place: &str, function: &Function, found: &mut Violations) {
+    let finite = match function {
+        Function::Elu { alpha } => alpha.is_finite(),
+        Function::HardSigmoid { alpha, beta } => alpha.is_finite() && beta.is_finite(),
+        Function::LeakyRelu { slopes } => slopes.iter().all(|slope| slope.is_finite()),
+        Function::Gelu { .. } | Function::HardSwish | Function::Sigmoid | Function::Tanh => true,
+    };
+    if !finite {
+        found.add(Rule::G7, place, "a parameter of the function is not finite");
+    }
+}
+
+fn check_normalization(place: &str, params: &BatchNormParams, found: &mut Violations) {
+    let BatchNormParams { gamma, beta, mean, variance, epsilon } = params;
+    let mut all = [gamma, beta, mean, variance].into_iter().flatten();
+    if !all.all(|value| value.is_finite()) || !epsilon.is_finite() {
+        found.add(Rule::G7, place, "a parameter of the normalization is not finite");
+    }
+    let divisors = variance.iter().map(|&variance| f64::from(variance) + f64::from(*epsilon));
+    if divisors.into_iter().any(|divisor| divisor <= 0.0) {
+        found.add(Rule::G7, place, "a variance with epsilon is not positive");
     }
 }
 
@@ -195,6 +232,8 @@ fn contains(outer: IntRange, inner: IntRange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Window;
+    use crate::graph::op::{Bounds, ChannelAffine, SliceAxis};
     use crate::graph::parse::parse;
 
     const GRAPH: &str = "graph g
@@ -269,7 +308,7 @@ return %q
     #[test]
     fn quantizers() {
         check(&[Rule::G6, Rule::G6], |graph, find| {
-            if let Op::Quantize(quantization) = &mut graph.nodes[find("q")].op {
+            if let Op::Quantize(Quantizer { quantization, .. }) = &mut graph.nodes[find("q")].op {
                 quantization.scale = f64::NAN;
                 quantization.range = IntRange { lo: 1, hi: 0 };
             }
@@ -277,12 +316,44 @@ return %q
     }
 
     #[test]
-    fn affine_maps() {
-        check(&[Rule::G7], |graph, find| {
-            if let Op::ChannelAffine(map) = &mut graph.nodes[find("z")].op {
-                map.multiplier[1] = f64::INFINITY;
-            }
-        });
+    fn parameters() {
+        let [inf, nan] = [f32::INFINITY, f32::NAN];
+        let norm = |variance, mean, epsilon| {
+            let (gamma, beta) = (vec![1.0; 2], vec![0.0; 2]);
+            let (mean, variance) = (vec![0.0, mean], vec![1.0, variance]);
+            Op::BatchNormalization(BatchNormParams { gamma, beta, mean, variance, epsilon })
+        };
+        for op in [
+            Op::ChannelAffine(ChannelAffine {
+                multiplier: vec![1.0, f64::INFINITY],
+                offset: vec![0.0; 2],
+            }),
+            Op::Function(Function::Elu { alpha: inf }),
+            Op::Function(Function::HardSigmoid { alpha: 1.0, beta: nan }),
+            Op::Function(Function::LeakyRelu { slopes: vec![0.5, -inf] }),
+            Op::Clip(Bounds { lower: f64::NAN, upper: 1.0 }),
+            norm(0.0, 0.0, 0.0),
+            norm(1.0, inf, 0.0),
+        ] {
+            check(&[Rule::G7], |graph, find| graph.nodes[find("z")].op = op);
+        }
+    }
+
+    #[test]
+    fn shapes() {
+        let axis = |start, step, len| SliceAxis { start, step, len };
+        let whole = |extents: [usize; 3]| extents.map(SliceAxis::whole);
+        for op in [
+            Op::Slice([&whole([1, 2, 2])[..], &[axis(1, 1, 2)]].concat()),
+            Op::Slice([&whole([1, 2, 2])[..], &[axis(0, 0, 2)]].concat()),
+            Op::Pad(vec![[0, 0]; 3]),
+            Op::Softmax { axis: 4, log: false },
+            Op::ArgMax { axis: 4, keep_dims: true },
+            Op::Concat { axis: 4 },
+            Op::MaxPool(Window::dense([1, 1], [0, 1], [0; 4])),
+        ] {
+            check(&[Rule::G4], |graph, find| graph.nodes[find("z")].op = op);
+        }
     }
 
     #[test]

@@ -54,18 +54,21 @@ impl From<TypeError> for Fault {
         match error {
             TypeError::Rank { .. } => Self::form(
                 what,
-                "only images [1, C, H, W] and vectors [1, F] are supported in this operator",
+                "only images [1, C, H, W], signals [1, C, W] and vectors [1, F] are supported here",
             ),
+            TypeError::Element { .. } => Self::form(
+                what,
+                "quantize in QDQ form, where layers read real numbers and only quantizers make integers",
+            ),
+            TypeError::TooLarge { .. } => Self::form(what, "use a smaller network"),
             TypeError::Batch { .. } => {
                 Self::form(what, "export the model with a batch of 1, or a symbolic one")
             }
             TypeError::InputCount { .. }
-            | TypeError::Element { .. }
             | TypeError::Extent { .. }
             | TypeError::Window { .. }
             | TypeError::Axis { .. }
-            | TypeError::Reshape { .. }
-            | TypeError::TooLarge { .. } => Self::malformed(what),
+            | TypeError::Reshape { .. } => Self::malformed(what),
         }
     }
 }

@@ -1,64 +1,80 @@
 //! A decoded model to a graph, with every offending node reported.
 //!
-//! Initializers are constants, also if they are listed among the graph's inputs. Nodes are read in
-//! dependency order whatever order the file has; a node whose operand could not be imported is still
-//! read, so that its own faults are found, but is not reported for its operand's.
+//! Initializers are constants, also if they are listed among the graph's inputs; those that nothing
+//! reads are ignored. Nodes are read in dependency order whatever order the file has; a node whose
+//! operand could not be imported is still read, so that its own faults are found, but is not
+//! reported for its operand's.
 
+use crate::external::{External, ExternalData};
 use crate::fault::Fault;
 use crate::model::{Model, canonical_domain};
-use crate::node::{Known, NodeReader};
-use crate::ops::{Loaded, lookup};
+use crate::node::NodeReader;
+use crate::ops::{lookup, unsupported};
+use crate::scope::Scope;
 use crate::tensor::{Element, element, tensor};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
-use heq_ir::graph::op::Op;
-use heq_ir::graph::{Graph, NodeIndex, Origin};
+use heq_ir::graph::op::{GraphInput, Op};
+use heq_ir::graph::{Graph, Origin};
 use heq_ir::tensor::{ElementType, Shape, TensorType};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
 use tract_onnx::pb::type_proto::Value as TypeValue;
-use tract_onnx::pb::{NodeProto, ValueInfoProto};
+use tract_onnx::pb::{NodeProto, TensorProto, ValueInfoProto};
+
+/// Most diagnostics of one model; reading stops there.
+const MAX_DIAGNOSTICS: usize = 1000;
 
 /// The graph of the ONNX model in `bytes`, of which nothing but its outputs' dependencies is kept.
-/// `file_name` names it in diagnostics, and its stem becomes the name of the graph.
+/// `file_name` names it in diagnostics, and its stem becomes the name of the graph; `external` says
+/// where files with tensors that the model names may lie.
 ///
 /// # Errors
 /// Everything in the file that is not supported, or not ONNX.
-pub fn import(bytes: &[u8], file_name: &str) -> Result<Graph, Diagnostics> {
-    let model = Model::decode(bytes, file_name)?;
+pub fn import(
+    bytes: &[u8],
+    file_name: &str,
+    external: ExternalData<'_>,
+) -> Result<Graph, Diagnostics> {
+    let mut model = Model::decode(bytes, file_name)?;
+    let initializers = std::mem::take(&mut model.graph.initializer);
     let stem = std::path::Path::new(file_name).file_stem();
     let name = stem.map_or_else(|| file_name.into(), |stem| stem.to_string_lossy().into_owned());
-    let mut importer = Importer {
-        model: &model,
-        graph: Graph::new(name),
-        known: Known::default(),
-        nodes: HashMap::new(),
-        aliases: HashMap::new(),
-        found: Vec::new(),
-    };
-    importer.initializers();
+    let nodes = &model.graph.node;
+    let inputs = nodes.iter().flat_map(|node| &node.input);
+    let outputs = model.graph.output.iter().map(|output| &output.name);
+    let read: HashSet<String> =
+        inputs.chain(outputs).filter(|name| !name.is_empty()).cloned().collect();
+    let made = nodes.iter().flat_map(|node| &node.output);
+    let others = model.graph.input.iter().map(|input| &input.name);
+    let stored = initializers.iter().map(|proto| &proto.name);
+    let names = read.iter().chain(made).chain(others).chain(stored).cloned().collect();
+    let scope = Scope::new(name, External::new(external), names);
+    let mut importer = Importer { model: &model, scope, read, found: Vec::new() };
+    importer.initializers(initializers);
     importer.inputs();
     for index in importer.node_order() {
+        if importer.found.len() >= MAX_DIAGNOSTICS {
+            break;
+        }
         importer.node(index, &model.graph.node[index]);
     }
     importer.outputs();
     match Diagnostics::from_found(importer.found) {
         Some(diagnostics) => Err(diagnostics),
         None => {
-            importer.graph.remove_dead();
-            Ok(importer.graph)
+            let mut graph = importer.scope.graph;
+            graph.remove_dead();
+            Ok(graph)
         }
     }
 }
 
 struct Importer<'a> {
     model: &'a Model,
-    graph: Graph,
-    known: Known,
-    /// Nodes of the graph by the name of their tensor.
-    nodes: HashMap<String, NodeIndex>,
-    /// Tensors that are another name of a tensor.
-    aliases: HashMap<String, String>,
+    scope: Scope<'a>,
+    /// Names that a node or the graph's outputs read.
+    read: HashSet<String>,
     found: Vec<Diagnostic>,
 }
 
@@ -67,25 +83,27 @@ impl Importer<'_> {
         self.found.extend(fault.at(place));
     }
 
-    fn initializers(&mut self) {
-        let model = self.model;
-        for proto in &model.graph.initializer {
+    fn initializers(&mut self, initializers: Vec<TensorProto>) {
+        for proto in initializers {
             let place = format!("initializer {:?}", proto.name);
-            if proto.name.is_empty() || self.known.constants.contains_key(&proto.name) {
+            if proto.name.is_empty() || self.scope.is_taken(&proto.name) {
                 self.report(place, Fault::malformed("its name is empty or taken"));
                 continue;
             }
-            match tensor(proto) {
-                Ok(tensor) => {
-                    self.known.constants.insert(proto.name.clone(), tensor);
-                }
+            if !self.read.contains(&proto.name) {
+                // It may also be listed among the inputs, and is none.
+                self.scope.fail(&proto.name);
+                continue;
+            }
+            match tensor(&proto, &self.scope.external) {
+                Ok(tensor) => self.scope.define_constant(&proto.name, tensor),
                 Err(fault) => {
-                    self.known.failed.insert(proto.name.clone());
+                    self.scope.fail(&proto.name);
                     self.report(place, fault);
                 }
             }
         }
-        if !model.graph.sparse_initializer.is_empty() {
+        if !self.model.graph.sparse_initializer.is_empty() {
             let fault = Fault::form("sparse initializers are not supported", "store them densely");
             self.report("graph", fault);
         }
@@ -93,27 +111,23 @@ impl Importer<'_> {
 
     fn inputs(&mut self) {
         let model = self.model;
+        let mut seen = HashSet::new();
         for input in &model.graph.input {
-            let known = &self.known;
-            if known.constants.contains_key(&input.name) || known.failed.contains(&input.name) {
+            let place = format!("input {:?}", input.name);
+            if input.name.is_empty() || !seen.insert(input.name.as_str()) {
+                self.report(place, Fault::malformed("its name is empty or taken"));
                 continue;
             }
-            let place = format!("input {:?}", input.name);
-            let ty = if input.name.is_empty() || self.nodes.contains_key(&input.name) {
-                Err(Fault::malformed("its name is empty or taken"))
-            } else {
-                input_type(input)
-            };
-            let added = ty.and_then(|ty| {
-                let origin = Origin::new(input.name.clone(), "input");
-                Ok(self.graph.add(origin, input.name.clone(), Op::Input(ty), &[])?)
+            if self.scope.is_taken(&input.name) {
+                continue;
+            }
+            let defined = input_type(input).and_then(|ty| {
+                let op = Op::Input(GraphInput::new(ty));
+                self.scope.define_source(&input.name, op, "input")
             });
-            match added {
-                Ok(id) => self.define(&input.name, id),
-                Err(fault) => {
-                    self.known.failed.insert(input.name.clone());
-                    self.report(place, fault);
-                }
+            if let Err(fault) = defined {
+                self.scope.fail(&input.name);
+                self.report(place, fault);
             }
         }
     }
@@ -127,11 +141,7 @@ impl Importer<'_> {
         let mut usable = vec![true; nodes.len()];
         for (index, node) in nodes.iter().enumerate() {
             for name in node.output.iter().filter(|name| !name.is_empty()) {
-                let taken = self.nodes.contains_key(name)
-                    || self.known.constants.contains_key(name)
-                    || self.known.failed.contains(name)
-                    || producers.contains_key(name.as_str());
-                if taken {
+                if self.scope.is_taken(name) || producers.contains_key(name.as_str()) {
                     let what = format!("another node, input or initializer also makes {name:?}");
                     self.report(place(index, node), Fault::malformed(what));
                     self.fail(node);
@@ -174,43 +184,35 @@ impl Importer<'_> {
     }
 
     fn node(&mut self, index: usize, proto: &NodeProto) {
-        let operands: Vec<String> = proto.input.iter().map(|name| self.resolve(name)).collect();
-        let proto = NodeProto { input: operands, ..proto.clone() };
-        if let Err(fault) = self.try_node(&proto) {
-            self.fail(&proto);
-            self.report(place(index, &proto), fault);
+        if let Err(fault) = self.try_node(proto) {
+            self.fail(proto);
+            self.report(place(index, proto), fault);
         }
     }
 
     fn try_node(&mut self, proto: &NodeProto) -> Result<(), Fault> {
         let Some(entry) = lookup(&proto.domain, &proto.op_type) else {
-            return Err(Fault::new(
-                Code::UnsupportedOperator,
-                "the operator is not supported",
-                "replace it by supported operators; `heqc ops` lists them",
-            ));
+            return Err(unsupported(&proto.op_type));
         };
         let opset = self.model.opset(&proto.domain)?;
-        let mut reader = NodeReader::new(proto, &self.known, opset);
-        let loaded = entry.load(&mut reader)?;
-        let output = reader.finish()?;
-        match loaded {
-            Loaded::Constant(tensor) => {
-                self.known.constants.insert(output, tensor);
-            }
-            Loaded::Alias(name) => {
-                self.check_exists(&name)?;
-                self.aliases.insert(output, name);
-            }
-            Loaded::Op(op, inputs) => {
-                let mut ids = Vec::with_capacity(inputs.len());
-                for name in &inputs {
-                    ids.push(self.operand(name)?);
-                }
-                let name = if proto.name.is_empty() { &output } else { &proto.name };
-                let origin = Origin::new(name.clone(), proto.op_type.clone());
-                let id = self.graph.add(origin, output.clone(), op, &ids)?;
-                self.define(&output, id);
+        let mut reader = NodeReader::new(proto, &self.scope, opset);
+        let values = entry.load(&mut reader)?.0;
+        reader.finish()?;
+        if proto.output.first().is_none_or(String::is_empty) {
+            return Err(Fault::malformed("it has no output"));
+        }
+        let further = proto.output.get(values.len()..).unwrap_or_default();
+        if further.iter().any(|name| self.read.contains(name)) {
+            return Err(Fault::form(
+                "only its first output is supported",
+                "export the model for inference, without the further outputs",
+            ));
+        }
+        let node = if proto.name.is_empty() { &proto.output[0] } else { &proto.name };
+        let origin = Origin::new(node.clone(), proto.op_type.clone());
+        for (name, value) in proto.output.iter().zip(values) {
+            if !name.is_empty() {
+                self.scope.define(name, value, &origin)?;
             }
         }
         Ok(())
@@ -220,8 +222,7 @@ impl Importer<'_> {
         let model = self.model;
         let mut ids = Vec::new();
         for output in &model.graph.output {
-            let name = self.resolve(&output.name);
-            match self.operand(&name) {
+            match self.scope.node(&output.name) {
                 Ok(id) => ids.push(id),
                 Err(fault) => self.report(format!("output {:?}", output.name), fault),
             }
@@ -229,43 +230,13 @@ impl Importer<'_> {
         if model.graph.output.is_empty() {
             self.report("graph", Fault::malformed("it has no output"));
         }
-        self.graph.set_outputs(ids);
-    }
-
-    /// The node that makes a tensor; constants become nodes when they are first read.
-    fn operand(&mut self, name: &str) -> Result<NodeIndex, Fault> {
-        self.check_exists(name)?;
-        if let Some(&id) = self.nodes.get(name) {
-            return Ok(id);
-        }
-        let Some(tensor) = self.known.constants.get(name) else { return Err(Fault::Upstream) };
-        let origin = Origin::new(name, "constant");
-        let id = self.graph.add(origin, name, Op::Constant(tensor.clone()), &[])?;
-        self.nodes.insert(name.into(), id);
-        Ok(id)
-    }
-
-    fn check_exists(&self, name: &str) -> Result<(), Fault> {
-        if self.known.failed.contains(name) {
-            return Err(Fault::Upstream);
-        }
-        if self.nodes.contains_key(name) || self.known.constants.contains_key(name) {
-            return Ok(());
-        }
-        Err(Fault::malformed(format!("nothing makes the tensor {name:?} that it reads")))
-    }
-
-    fn define(&mut self, name: &str, id: NodeIndex) {
-        self.known.elements.insert(name.into(), self.graph.node(id).ty.element);
-        self.nodes.insert(name.into(), id);
-    }
-
-    fn resolve(&self, name: &str) -> String {
-        self.aliases.get(name).map_or_else(|| name.into(), Clone::clone)
+        self.scope.graph.set_outputs(ids);
     }
 
     fn fail(&mut self, proto: &NodeProto) {
-        self.known.failed.extend(proto.output.iter().filter(|name| !name.is_empty()).cloned());
+        for name in &proto.output {
+            self.scope.fail(name);
+        }
     }
 }
 
@@ -300,6 +271,12 @@ fn input_type(input: &ValueInfoProto) -> Result<TensorType, Fault> {
             None => return Err(dynamic(format!("dimension {axis} is open"))),
         };
         dims.push(extent.ok_or_else(|| dynamic(format!("dimension {axis} is not positive")))?);
+    }
+    if !(1..=4).contains(&dims.len()) {
+        return Err(Fault::form(
+            format!("it has {} dimensions", dims.len()),
+            "only images [1, C, H, W], signals [1, C, W] and vectors [1, F] are supported",
+        ));
     }
     if dims.first().is_some_and(|&batch| batch != 1) {
         return Err(Fault::form(

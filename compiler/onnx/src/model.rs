@@ -12,6 +12,12 @@ use tract_onnx::pb::{GraphProto, ModelProto};
 /// Largest accepted file, in bytes. Decoding needs a multiple of it in memory.
 pub const MAX_MODEL_BYTES: usize = 256 << 20;
 
+/// Most nodes of a graph.
+pub(crate) const MAX_NODES: usize = 100_000;
+
+/// Most names that the nodes of a graph read and make.
+const MAX_NAMES: usize = 1 << 20;
+
 /// What the importer needs of a model.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -47,6 +53,18 @@ impl Model {
         if graph.node.is_empty() {
             return Err(not_onnx("its graph has no nodes".into()));
         }
+        let names: usize = graph.node.iter().map(|node| node.input.len() + node.output.len()).sum();
+        if graph.node.len() > MAX_NODES || names > MAX_NAMES {
+            return Err(Diagnostic::new(
+                Code::TooLarge,
+                file_name,
+                format!(
+                    "its graph has {} nodes that name {names} tensors, the limits are {MAX_NODES} and {MAX_NAMES}",
+                    graph.node.len()
+                ),
+                "export only the network that is to run",
+            ));
+        }
         if model.opset_import.is_empty() {
             return Err(not_onnx("it states no operator set".into()));
         }
@@ -58,12 +76,16 @@ impl Model {
         Ok(Self { graph, opsets })
     }
 
-    /// Version of the operator set of a domain.
+    /// Version of the operator set of a domain. Exporters often leave out other domains than the
+    /// default one; version 1 is meant.
     pub(crate) fn opset(&self, domain: &str) -> Result<i64, Fault> {
-        let domain = canonical_domain(domain);
-        self.opsets.get(domain).copied().ok_or_else(|| {
-            Fault::malformed(format!("the file does not import the operators of domain {domain}"))
-        })
+        match (canonical_domain(domain), self.opsets.get(canonical_domain(domain))) {
+            (_, Some(&version)) => Ok(version),
+            ("ai.onnx", None) => {
+                Err(Fault::malformed("the file does not import the operators of ai.onnx"))
+            }
+            _ => Ok(1),
+        }
     }
 }
 

@@ -4,28 +4,19 @@
 //! would be a model that is silently wrong.
 
 use crate::fault::Fault;
+use crate::scope::{Scope, Value};
 use crate::tensor::tensor;
 use heq_ir::diagnostic::Code;
-use heq_ir::tensor::{ElementType, Tensor, TensorData};
-use std::collections::{HashMap, HashSet};
+use heq_ir::graph::op::{Op, QuantizeParams};
+use heq_ir::tensor::{ElementType, IntType, Tensor, TensorData, TensorType};
+use std::collections::HashSet;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
-
-/// What is known about tensors when a node is read.
-#[derive(Default)]
-pub(crate) struct Known {
-    /// Tensors whose values are known.
-    pub(crate) constants: HashMap<String, Tensor>,
-    /// Element types of computed tensors.
-    pub(crate) elements: HashMap<String, ElementType>,
-    /// Tensors whose producers were not imported.
-    pub(crate) failed: HashSet<String>,
-}
 
 /// One node while it is being read.
 pub(crate) struct NodeReader<'a> {
     proto: &'a NodeProto,
-    known: &'a Known,
+    scope: &'a Scope<'a>,
     opset: i64,
     attributes_read: HashSet<&'static str>,
     inputs_read: usize,
@@ -33,8 +24,8 @@ pub(crate) struct NodeReader<'a> {
 
 impl<'a> NodeReader<'a> {
     /// A reader on `proto`, of operator set version `opset`.
-    pub(crate) fn new(proto: &'a NodeProto, known: &'a Known, opset: i64) -> Self {
-        Self { proto, known, opset, attributes_read: HashSet::new(), inputs_read: 0 }
+    pub(crate) fn new(proto: &'a NodeProto, scope: &'a Scope<'a>, opset: i64) -> Self {
+        Self { proto, scope, opset, attributes_read: HashSet::new(), inputs_read: 0 }
     }
 
     /// Version of the node's operator set.
@@ -42,16 +33,65 @@ impl<'a> NodeReader<'a> {
         self.opset
     }
 
-    /// Name of the input tensor in `slot`.
-    pub(crate) fn input(&mut self, slot: usize) -> Result<String, Fault> {
-        self.optional_input(slot)
-            .ok_or_else(|| Fault::malformed(format!("input {slot} is missing")))
+    /// Number of inputs, those that are left out in the middle counted.
+    pub(crate) fn input_count(&self) -> usize {
+        self.proto.input.len()
     }
 
-    /// Name of the input tensor in `slot`, if there is one.
-    pub(crate) fn optional_input(&mut self, slot: usize) -> Option<String> {
-        self.inputs_read = self.inputs_read.max(slot + 1);
-        self.proto.input.get(slot).filter(|name| !name.is_empty()).cloned()
+    /// Number of outputs, those that are left out in the middle counted.
+    pub(crate) fn output_count(&self) -> usize {
+        self.proto.output.len()
+    }
+
+    /// The input tensor in `slot`.
+    pub(crate) fn input(&mut self, slot: usize) -> Result<Value, Fault> {
+        Ok(Value::Tensor(self.name(slot)?.into()))
+    }
+
+    /// The input tensor in `slot`, if there is one.
+    pub(crate) fn optional_input(&mut self, slot: usize) -> Option<Value> {
+        self.optional_name(slot).map(|name| Value::Tensor(name.into()))
+    }
+
+    /// Type of the tensor in `slot`.
+    pub(crate) fn ty(&mut self, slot: usize) -> Result<TensorType, Fault> {
+        self.scope.ty(self.name(slot)?)
+    }
+
+    /// What made the integers in `slot` out of real numbers, if one scale did.
+    pub(crate) fn quantizer(&mut self, slot: usize) -> Result<Option<QuantizeParams>, Fault> {
+        Ok(self.scope.quantizer(self.name(slot)?).cloned())
+    }
+
+    /// The operator that makes the tensor in `slot`, if one does.
+    pub(crate) fn producer(&mut self, slot: usize) -> Result<Option<&'a Op>, Fault> {
+        Ok(self.scope.op(self.name(slot)?))
+    }
+
+    /// Checks that a constant of `count` elements may be computed.
+    pub(crate) fn afford(&self, count: usize) -> Result<(), Fault> {
+        self.scope.afford(count)
+    }
+
+    /// The tensor in `slot` if it is known without computing anything.
+    pub(crate) fn known(&mut self, slot: usize) -> Result<Option<&'a Tensor>, Fault> {
+        Ok(self.scope.constant(self.name(slot)?))
+    }
+
+    /// The tensor in `slot` if it depends on constants alone and is either one or small.
+    pub(crate) fn value(&mut self, slot: usize) -> Result<Option<&'a Tensor>, Fault> {
+        self.scope.value(self.name(slot)?)
+    }
+
+    /// The tensor in `slot` of an operator that only works on constants.
+    pub(crate) fn operand(&mut self, slot: usize) -> Result<&'a Tensor, Fault> {
+        self.value(slot)?.ok_or_else(|| {
+            let name = &self.proto.input[slot];
+            Fault::form(
+                format!("its operand {name:?} depends on the input; it is supported on constants"),
+                "replace the layer before training, or run this part outside",
+            )
+        })
     }
 
     /// The tensor in `slot`, which must be known now; `role` names it in diagnostics.
@@ -66,11 +106,8 @@ impl<'a> NodeReader<'a> {
         slot: usize,
         role: &str,
     ) -> Result<Option<&'a Tensor>, Fault> {
-        let Some(name) = self.optional_input(slot) else { return Ok(None) };
-        if self.known.failed.contains(&name) {
-            return Err(Fault::Upstream);
-        }
-        match self.known.constants.get(&name) {
+        let Some(name) = self.optional_name(slot) else { return Ok(None) };
+        match self.scope.value(name)? {
             Some(tensor) => Ok(Some(tensor)),
             None => Err(Fault::new(
                 Code::NotConstant,
@@ -85,13 +122,26 @@ impl<'a> NodeReader<'a> {
         float_values(self.constant(slot, role)?, role)
     }
 
-    /// Element type of the tensor in `slot`.
-    pub(crate) fn element(&mut self, slot: usize) -> Result<ElementType, Fault> {
-        let name = self.input(slot)?;
-        match self.known.constants.get(&name) {
-            Some(tensor) => Ok(tensor.ty().element),
-            None => self.known.elements.get(&name).copied().ok_or(Fault::Upstream),
-        }
+    /// The integers of the constant in `slot`, if there is one.
+    pub(crate) fn optional_integers(
+        &mut self,
+        slot: usize,
+        role: &str,
+    ) -> Result<Option<&'a [i64]>, Fault> {
+        let Some(tensor) = self.optional_constant(slot, role)? else { return Ok(None) };
+        let integers = tensor.as_ints();
+        integers.map(Some).ok_or_else(|| Fault::malformed(format!("the {role} must be integer")))
+    }
+
+    /// The list of integers that older operator sets give as an attribute and newer ones, from
+    /// version `since`, in `slot`.
+    pub(crate) fn integers(
+        &mut self,
+        name: &'static str,
+        since: i64,
+        slot: usize,
+    ) -> Result<Option<&'a [i64]>, Fault> {
+        if self.opset < since { self.ints(name) } else { self.optional_integers(slot, name) }
     }
 
     /// An integer attribute, if the node has it.
@@ -119,20 +169,23 @@ impl<'a> NodeReader<'a> {
         Ok(self.attribute(name, AttributeType::Ints)?.map(|attribute| attribute.ints.as_slice()))
     }
 
-    /// An attribute that is a list of exactly `N` natural numbers.
-    pub(crate) fn naturals<const N: usize>(
-        &mut self,
-        name: &'static str,
-    ) -> Result<Option<[usize; N]>, Fault> {
+    /// An attribute that is a list of natural numbers.
+    pub(crate) fn naturals(&mut self, name: &'static str) -> Result<Option<Vec<usize>>, Fault> {
         let Some(ints) = self.ints(name)? else { return Ok(None) };
         let naturals: Option<Vec<usize>> = ints.iter().map(|&i| usize::try_from(i).ok()).collect();
-        match naturals.and_then(|naturals| naturals.try_into().ok()) {
-            Some(naturals) => Ok(Some(naturals)),
-            None => Err(Fault::form(
-                format!("attribute {name}={ints:?} is not {N} natural numbers"),
-                "only two spatial dimensions are supported, without negative padding",
-            )),
-        }
+        naturals.map(Some).ok_or_else(|| {
+            Fault::form(
+                format!("attribute {name}={ints:?} has a negative number"),
+                "crop with a Slice instead of negative padding",
+            )
+        })
+    }
+
+    /// An attribute that is a list of real numbers, if the node has it.
+    pub(crate) fn reals(&mut self, name: &'static str) -> Result<Option<&'a [f32]>, Fault> {
+        Ok(self
+            .attribute(name, AttributeType::Floats)?
+            .map(|attribute| attribute.floats.as_slice()))
     }
 
     /// A text attribute, if the node has it.
@@ -144,7 +197,8 @@ impl<'a> NodeReader<'a> {
     /// A tensor attribute, if the node has it.
     pub(crate) fn tensor(&mut self, name: &'static str) -> Result<Option<Tensor>, Fault> {
         let attribute = self.attribute(name, AttributeType::Tensor)?;
-        attribute.and_then(|attribute| attribute.t.as_ref()).map(tensor).transpose()
+        let proto = attribute.and_then(|attribute| attribute.t.as_ref());
+        proto.map(|proto| tensor(proto, &self.scope.external)).transpose()
     }
 
     /// Marks an attribute as one that does not matter here.
@@ -169,8 +223,8 @@ impl<'a> NodeReader<'a> {
         ))
     }
 
-    /// Checks that nothing of the node was left unread, and returns the name of its output.
-    pub(crate) fn finish(self) -> Result<String, Fault> {
+    /// Checks that nothing of the node was left unread.
+    pub(crate) fn finish(self) -> Result<(), Fault> {
         for attribute in &self.proto.attribute {
             if !self.attributes_read.contains(attribute.name.as_str()) {
                 return Err(Fault::form(
@@ -186,15 +240,16 @@ impl<'a> NodeReader<'a> {
                 self.inputs_read
             )));
         }
-        let mut outputs = self.proto.output.iter().filter(|name| !name.is_empty());
-        match (outputs.next(), outputs.next()) {
-            (Some(name), None) if self.proto.output.first() == Some(name) => Ok(name.clone()),
-            (None, _) => Err(Fault::malformed("it has no output")),
-            _ => Err(Fault::form(
-                "only its first output is supported",
-                "export the model for inference, without the further outputs",
-            )),
-        }
+        Ok(())
+    }
+
+    fn name(&mut self, slot: usize) -> Result<&'a str, Fault> {
+        self.optional_name(slot).ok_or_else(|| Fault::malformed(format!("input {slot} is missing")))
+    }
+
+    fn optional_name(&mut self, slot: usize) -> Option<&'a str> {
+        self.inputs_read = self.inputs_read.max(slot + 1);
+        self.proto.input.get(slot).filter(|name| !name.is_empty()).map(String::as_str)
     }
 
     fn attribute(
@@ -226,5 +281,13 @@ pub(crate) fn float_values<'a>(tensor: &'a Tensor, role: &str) -> Result<&'a [f3
         TensorData::Int { .. } => {
             Err(Fault::malformed(format!("the {role} must be real, but is integer")))
         }
+    }
+}
+
+/// The type of the integers of a tensor.
+pub(crate) fn int_type(ty: &TensorType) -> Result<IntType, Fault> {
+    match ty.element {
+        ElementType::Int(ty) => Ok(ty),
+        ElementType::Float => Err(Fault::malformed("it reads integers, but was given reals")),
     }
 }

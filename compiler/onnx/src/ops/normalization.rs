@@ -3,12 +3,13 @@
 use super::{Loaded, ONNX, OperatorEntry};
 use crate::fault::Fault;
 use crate::node::NodeReader;
+use crate::scope::Value;
 use heq_ir::graph::op::{BatchNormParams, Op};
 
 pub(super) const OPERATORS: &[OperatorEntry] = &[OperatorEntry {
     domain: ONNX,
     operator: "BatchNormalization",
-    forms: "inference mode, after a linear layer",
+    forms: "inference mode, constant parameters",
     load: batch_normalization,
 }];
 
@@ -30,5 +31,5 @@ fn batch_normalization(node: &mut NodeReader<'_>) -> Result<Loaded, Fault> {
     if !epsilon.is_finite() || f64::from(smallest) + f64::from(epsilon) <= 0.0 {
         return Err(Fault::malformed("a variance plus epsilon is not positive"));
     }
-    Ok(Loaded::Op(Op::BatchNormalization(params), vec![x]))
+    Ok(Value::op(Op::BatchNormalization(params), [x]).into())
 }

@@ -1,6 +1,6 @@
 //! The whole compilation: ONNX bytes to a plan and its weights.
 
-use crate::analysis::range::linear_facts;
+use crate::analysis::range::network_facts;
 use crate::lower::assign_domains::assign_domains;
 use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
 use crate::pipeline::{ImportOptions, import};
@@ -10,9 +10,9 @@ use heq_ir::integer::IntegerNetwork;
 
 /// What the user decides about a compilation.
 #[derive(Clone, Debug)]
-pub struct CompileOptions {
+pub struct CompileOptions<'a> {
     /// About the import.
-    pub import: ImportOptions,
+    pub import: ImportOptions<'a>,
     /// About the plan.
     pub plan: PlanOptions,
 }
@@ -27,9 +27,11 @@ pub struct CompileOptions {
 pub fn compile(
     bytes: &[u8],
     file_name: &str,
-    options: &CompileOptions,
+    options: &CompileOptions<'_>,
 ) -> Result<Compiled, Diagnostics> {
-    compile_network(&import(bytes, file_name, &options.import)?, &options.plan)
+    let imported = import(bytes, file_name, &options.import)?;
+    let compiled = compile_network(&imported.network, &options.plan)?;
+    Ok(Compiled { notes: imported.notes, ..compiled })
 }
 
 /// Compiles an integer network.
@@ -45,7 +47,7 @@ pub fn compile_network(
         let remedy = "give one value for every channel of the model's input";
         Diagnostic::new(Code::BadOption, "--input-mean, --input-std", error.to_string(), remedy)
     })?;
-    let facts = linear_facts(network, options.acc_strategy)?;
+    let facts = network_facts(network, options.acc_strategy)?;
     let program = assign_domains(network, &facts)?;
     let selection = choose(&program, &facts, options.error_budget_log2)?;
     Ok(lower_plan(network, &program, &selection, options)?)

@@ -1,12 +1,17 @@
 //! The reference evaluator: the one executable meaning of a plan with its weights.
 //!
-//! A secure run equals it bit for bit. Values are plain integers; an accumulator wraps mod `2^l`
-//! after bias and again after the rounding constant, exactly as the shares do.
+//! A secure run equals it bit for bit. Values are plain integers, whatever they live as; an
+//! accumulator wraps mod `2^l` after bias and again after the rounding constant, exactly as the
+//! shares do.
 
-use crate::geometry::Chw;
-use crate::plan::weights::{LinearWeights, ServerWeights};
+mod linear;
+
+pub use linear::convolve;
+
+use crate::geometry::{Chw, Window};
+use crate::plan::weights::{LinearWeights, ServerWeights, TableEntries};
 use crate::plan::{LayerKind, Plan};
-use crate::secure::LinearOp;
+use crate::secure::{CombineOp, CombineTerm, Domain, LinearOp};
 
 /// Everything that one inference computes, for reports and comparisons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,20 @@ pub enum EvalError {
 /// # Errors
 /// [`EvalError`] if the input or the weights do not fit the plan.
 pub fn evaluate(plan: &Plan, weights: &ServerWeights, x: &[i64]) -> Result<Evaluation, EvalError> {
+    evaluate_observed(plan, weights, x, &mut |_, _| {})
+}
+
+/// Like [`evaluate`], and shows `observe` what every linear step and sum, by its index, adds up
+/// before it wraps. The sums are exact as long as they hold in 64 bits.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_observed(
+    plan: &Plan,
+    weights: &ServerWeights,
+    x: &[i64],
+    observe: &mut dyn FnMut(usize, &[i64]),
+) -> Result<Evaluation, EvalError> {
     let expected = plan.spec().input.shape.len();
     if x.len() != expected {
         return Err(EvalError::InputLength { expected, found: x.len() });
@@ -52,32 +71,86 @@ pub fn evaluate(plan: &Plan, weights: &ServerWeights, x: &[i64]) -> Result<Evalu
     if weights.plan() != plan.digest() {
         return Err(EvalError::Weights);
     }
-    let mut values = vec![x.to_vec()];
-    let mut weights = weights.layers().iter();
+    let mut values: Vec<Vec<i64>> = vec![x.to_vec()];
+    let mut tensors = Tensors { linear: weights.layers().iter(), tables: weights.tables().iter() };
     for (index, layer) in plan.layers().iter().enumerate() {
-        let operand = &values[layer.operand.0];
-        let shape = plan.values()[layer.operand.0].shape;
+        let operands: Vec<&[i64]> =
+            layer.operands.iter().filter_map(|id| values.get(id.0)).map(Vec::as_slice).collect();
+        let types = plan.operands(index);
+        let (Some(&first), Some(&from), Some(&to)) =
+            (operands.first(), types.first(), plan.values().get(index + 1))
+        else {
+            return Err(EvalError::Weights);
+        };
         let result = match &layer.kind {
             LayerKind::Linear { op, .. } => {
-                linear(op, weights.next().ok_or(EvalError::Weights)?, operand)
+                let sums = linear(op, tensors.linear.next().ok_or(EvalError::Weights)?, first);
+                observe(index, &sums);
+                wrapped(sums, op.acc_bits)
+            }
+            LayerKind::Combine(op) => {
+                let sums = combine(op, to.shape, &operands);
+                observe(index, &sums);
+                wrapped(sums, op.acc_bits)
             }
             LayerKind::Requantize { widths, range, .. } => {
                 let offset = widths.offset(range.lo).cast_signed() >> widths.guard_bits;
                 let requantize = |acc: &i64| {
                     let moved = wrap(acc.wrapping_add(offset), widths.acc_bits);
-                    (moved >> widths.shift).clamp(0, range.hi - range.lo)
+                    range.lo + (moved >> widths.shift).clamp(0, range.hi - range.lo)
                 };
-                operand.iter().map(requantize).collect()
+                first.iter().map(requantize).collect()
             }
             LayerKind::MaxPool { window } => {
-                max_pool(shape, plan.values()[index + 1].shape, window, operand)
+                let smallest = match from.domain {
+                    Domain::Client { range } => range.lo,
+                    Domain::Boolean { lo, .. } => lo,
+                    Domain::Arithmetic { .. } | Domain::Accumulator { .. } | Domain::Revealed => {
+                        return Err(EvalError::Weights);
+                    }
+                };
+                fold_windows(window, from.shape, to.shape, first, smallest, i64::max)
             }
-            LayerKind::ToArithmetic { lo, .. } => operand.iter().map(|bits| bits + lo).collect(),
-            LayerKind::Flatten | LayerKind::Open => operand.clone(),
+            LayerKind::Table { widths, lo } => {
+                let Domain::Boolean { lo: first_index, .. } = from.domain else {
+                    return Err(EvalError::Weights);
+                };
+                let table = tensors.tables.next().ok_or(EvalError::Weights)?;
+                let plane = to.shape.len() / to.shape.channels.max(1);
+                let look_up = |(i, value): (usize, &i64)| {
+                    let entries = table.of_channel(i / plane.max(1), widths.input_bits);
+                    let index = usize::try_from(value.wrapping_sub(first_index)).ok();
+                    index.and_then(|index| entries.get(index)).map_or(0, |&e| i64::from(e)) + lo
+                };
+                first.iter().enumerate().map(look_up).collect()
+            }
+            LayerKind::View(view) => {
+                let sources = view.sources(from.shape).ok_or(EvalError::Weights)?;
+                let pick = |source: Option<usize>| source.and_then(|at| first.get(at)).copied();
+                sources.into_iter().map(|source| pick(source).unwrap_or(0)).collect()
+            }
+            LayerKind::Concat => operands.concat(),
+            LayerKind::Reshape(_)
+            | LayerKind::ToArithmetic { .. }
+            | LayerKind::ToBoolean { .. }
+            | LayerKind::Open => first.to_vec(),
         };
-        values.push(result);
+        // Shares hold a value mod their own width, whatever they were made of.
+        values.push(match to.domain {
+            Domain::Arithmetic { bits } => wrapped(result, bits),
+            Domain::Client { .. }
+            | Domain::Accumulator { .. }
+            | Domain::Boolean { .. }
+            | Domain::Revealed => result,
+        });
     }
     Ok(Evaluation { values })
+}
+
+/// The secret tensors that are not used up yet.
+struct Tensors<'a> {
+    linear: std::slice::Iter<'a, LinearWeights>,
+    tables: std::slice::Iter<'a, TableEntries>,
 }
 
 /// `value` mod `2^bits`, as a signed integer.
@@ -88,45 +161,61 @@ pub fn wrap(value: i64, bits: u32) -> i64 {
 }
 
 fn linear(op: &LinearOp, weights: &LinearWeights, x: &[i64]) -> Vec<i64> {
-    let geometry = &op.geometry;
-    let Some(output) = geometry.output() else { return Vec::new() };
-    let [r, s] = geometry.window.kernel;
-    let extents = [geometry.input.height, geometry.input.width];
     let folded: Vec<i64> = weights.folded().collect();
-    let mut y = Vec::with_capacity(output.len());
-    for (k, kernel) in folded.chunks(geometry.fan_in()).enumerate() {
-        for oy in 0..output.height {
-            for ox in 0..output.width {
-                let mut acc = weights.bias[k];
-                for (tap, w) in kernel.iter().enumerate() {
-                    let (c, i, j) = (tap / (r * s), tap / s % r, tap % s);
-                    if let Some([iy, ix]) = geometry.window.source([oy, ox], [i, j], extents) {
-                        let product = w.wrapping_mul(x[geometry.input.index(c, iy, ix)]);
-                        acc = acc.wrapping_add(product);
-                    }
-                }
-                y.push(wrap(acc, op.acc_bits));
+    convolve(&op.geometry, &folded, &weights.bias, x)
+}
+
+fn wrapped(mut sums: Vec<i64>, bits: u32) -> Vec<i64> {
+    sums.iter_mut().for_each(|acc| *acc = wrap(*acc, bits));
+    sums
+}
+
+fn combine(op: &CombineOp, output: Chw, operands: &[&[i64]]) -> Vec<i64> {
+    let mut sum = vec![op.constant; output.len()];
+    for (term, x) in op.terms.iter().zip(operands) {
+        match term {
+            CombineTerm::Accumulator => add(&mut sum, x, 1),
+            CombineTerm::Scaled(term) if term.window == Window::POINT => {
+                add(&mut sum, x, term.factor);
+            }
+            CombineTerm::Scaled(term) => {
+                let sums = fold_windows(&term.window, term.input, output, x, 0, i64::wrapping_add);
+                add(&mut sum, &sums, term.factor);
             }
         }
     }
-    y
+    sum
 }
 
-fn max_pool(input: Chw, output: Chw, window: &crate::geometry::Window, x: &[i64]) -> Vec<i64> {
+/// Adds `factor*x` mod `2^64`.
+fn add(sum: &mut [i64], x: &[i64], factor: i64) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum = sum.wrapping_add(factor.wrapping_mul(*x));
+    }
+}
+
+/// Folds every window of every channel of `x` with `merge`, from `start` on; padding is left out.
+pub fn fold_windows<T: Copy>(
+    window: &Window,
+    input: Chw,
+    output: Chw,
+    x: &[T],
+    start: T,
+    merge: impl Fn(T, T) -> T,
+) -> Vec<T> {
     let mut y = Vec::with_capacity(output.len());
     for c in 0..output.channels {
         for oy in 0..output.height {
             for ox in 0..output.width {
-                let taps = window.kernel[0] * window.kernel[1];
-                let value = (0..taps)
-                    .filter_map(|tap| {
-                        let position = [tap / window.kernel[1], tap % window.kernel[1]];
-                        let extents = [input.height, input.width];
-                        let [iy, ix] = window.source([oy, ox], position, extents)?;
-                        Some(x[input.index(c, iy, ix)])
-                    })
-                    .max();
-                y.push(value.unwrap_or(0));
+                let mut value = start;
+                for tap in 0..window.kernel[0] * window.kernel[1] {
+                    let position = [tap / window.kernel[1], tap % window.kernel[1]];
+                    let source = window.source([oy, ox], position, [input.height, input.width]);
+                    if let Some([iy, ix]) = source {
+                        value = merge(value, x[input.index(c, iy, ix)]);
+                    }
+                }
+                y.push(value);
             }
         }
     }

@@ -84,6 +84,16 @@ impl Traffic {
         Self { steps, rots }
     }
 
+    /// Payload bytes of the largest message.
+    #[must_use]
+    pub fn largest_message(&self) -> u64 {
+        let sizes = self.steps.iter().map(|step| match *step {
+            Step::Up { bytes, .. } | Step::Down { bytes, .. } => bytes,
+            Step::Exchange { up, down } => up.max(down),
+        });
+        sizes.max().unwrap_or(0)
+    }
+
     /// Payload bytes up and down, without frame headers.
     #[must_use]
     pub fn payload_bytes(&self) -> (u64, u64) {

@@ -1,8 +1,10 @@
 //! Walks a plan: runs its steps in order with the peer and measures each.
 
+mod local;
+
 use crate::error::RunError;
 use crate::protocol::gates::Gates;
-use crate::protocol::{Role, linear, open, to_arithmetic};
+use crate::protocol::{Role, linear, open, table, to_arithmetic};
 use crate::session::{Keys, PreparedServer, Session};
 use crate::share::{Plane, Words, mask};
 use crate::stats::Measured;
@@ -22,6 +24,26 @@ enum Value {
     Planes(Vec<Plane>),
     /// No later step reads it.
     Released,
+}
+
+/// A step with the types of its values.
+struct Step<'a> {
+    index: usize,
+    types: &'a [ValueType],
+    result: ValueType,
+}
+
+impl Step<'_> {
+    /// Type of the first operand.
+    fn operand(&self) -> Result<ValueType, RunError> {
+        self.types.first().copied().ok_or(WRONG_VALUE)
+    }
+}
+
+/// How many of the server's secret tensors the steps before this one used.
+struct Secrets {
+    linear: usize,
+    table: usize,
 }
 
 const WRONG_VALUE: RunError =
@@ -58,64 +80,102 @@ impl Session<'_> {
         }
         let mut values = vec![Value::Words(Zeroizing::new(input))];
         let mut output = Vec::new();
-        let mut linear_index = 0;
+        let mut secrets = Secrets { linear: 0, table: 0 };
         for (index, layer) in plan.layers().iter().enumerate() {
             let start = (Instant::now(), self.meter());
-            let operand_id = layer.operand.0;
-            let types = (plan.values()[operand_id], plan.values()[index + 1]);
-            // Its last reader takes a value over; it is wiped when that step is done.
-            let operand = if last_reads[operand_id] == index {
-                &mut std::mem::replace(&mut values[operand_id], Value::Released)
-            } else {
-                &mut values[operand_id]
-            };
-            let result = match (&layer.kind, operand) {
-                (LayerKind::Linear { .. }, Value::Words(shares)) => {
-                    let words = self.linear(index, linear_index, contribution, shares)?;
-                    linear_index += 1;
-                    Value::Words(words)
+            let types = plan.operands(index);
+            let result = {
+                let mut operands = Vec::with_capacity(layer.operands.len());
+                for id in &layer.operands {
+                    operands.push(values.get(id.0).ok_or(WRONG_VALUE)?);
                 }
-                (LayerKind::Requantize { widths, range, form }, Value::Words(shares)) => {
-                    let offset =
-                        if self.role == Role::Server { widths.offset(range.lo) } else { 0 };
-                    let word_mask = mask(widths.word_bits());
-                    let moved: Words = Zeroizing::new(
-                        shares.iter().map(|word| word.wrapping_add(offset) & word_mask).collect(),
-                    );
-                    let mut link = self.link();
-                    let mut gates = Gates::new(&mut link, &moved, moved.len());
-                    Value::Planes(requantize(&mut gates, widths, form)?)
-                }
-                (LayerKind::MaxPool { window }, Value::Planes(planes)) => {
-                    Value::Planes(self.max_pool(window, types, planes)?)
-                }
-                (LayerKind::ToArithmetic { bits, lo }, Value::Planes(planes)) => {
-                    let elements = types.0.shape.len();
-                    let mut link = self.link();
-                    let words =
-                        to_arithmetic::to_arithmetic(&mut link, planes, elements, *bits, *lo)?;
-                    Value::Words(words)
-                }
-                (LayerKind::Flatten, operand) if last_reads[operand_id] == index => {
-                    std::mem::replace(operand, Value::Released)
-                }
-                (LayerKind::Flatten, Value::Words(words)) => Value::Words(words.clone()),
-                (LayerKind::Flatten, Value::Planes(planes)) => Value::Planes(planes.clone()),
-                (LayerKind::Open, Value::Words(shares)) => {
-                    let Domain::Accumulator { acc_bits, .. } = types.0.domain else {
-                        return Err(WRONG_VALUE);
-                    };
-                    output = open::open(&mut self.link(), shares, acc_bits)?;
+                let step = Step { index, types: &types, result: plan.values()[index + 1] };
+                if layer.kind == LayerKind::Open {
+                    output = self.open(&step, &operands)?;
                     Value::Released
+                } else {
+                    self.step(&layer.kind, &step, &operands, contribution, &mut secrets)?
                 }
-                _ => return Err(WRONG_VALUE),
             };
+            // A value is wiped as soon as its last reader is done.
+            for id in layer.operands.iter().filter(|id| last_reads[id.0] == index) {
+                values[id.0] = Value::Released;
+            }
             values.push(result);
             if let Some(measured) = measured.get_mut(index) {
                 measured.add(self.role, self.meter().since(start.1), start.0.elapsed());
             }
         }
         Ok(output)
+    }
+
+    /// Runs one step that opens nothing.
+    fn step(
+        &mut self,
+        kind: &LayerKind,
+        step: &Step<'_>,
+        operands: &[&Value],
+        contribution: &Contribution<'_>,
+        secrets: &mut Secrets,
+    ) -> Result<Value, RunError> {
+        let elements = step.result.shape.len();
+        Ok(match (kind, operands) {
+            (LayerKind::Linear { .. }, [Value::Words(shares)]) => {
+                let linear = secrets.linear;
+                secrets.linear += 1;
+                Value::Words(self.linear(step.index, linear, contribution, shares)?)
+            }
+            (LayerKind::Requantize { widths, range, form }, [Value::Words(shares)]) => {
+                let offset = if self.role == Role::Server { widths.offset(range.lo) } else { 0 };
+                let word_mask = mask(widths.word_bits());
+                let moved: Words = Zeroizing::new(
+                    shares.iter().map(|word| word.wrapping_add(offset) & word_mask).collect(),
+                );
+                let mut link = self.link();
+                let mut gates = Gates::new(&mut link, &moved, moved.len());
+                Value::Planes(requantize(&mut gates, widths, form)?)
+            }
+            (LayerKind::MaxPool { window }, [Value::Planes(planes)]) => {
+                Value::Planes(self.max_pool(window, step, planes)?)
+            }
+            (LayerKind::Table { widths, .. }, [Value::Planes(planes)]) => {
+                let table = secrets.table;
+                secrets.table += 1;
+                let mut link = self.link();
+                Value::Planes(match contribution {
+                    Contribution::Input(_) => table::client(&mut link, widths, planes, elements)?,
+                    Contribution::Weights(weights) => {
+                        let entries = weights.table(table)?;
+                        table::server(&mut link, widths, planes, elements, entries)?
+                    }
+                })
+            }
+            (LayerKind::ToArithmetic { bits }, [Value::Planes(planes)]) => {
+                let Domain::Boolean { lo, .. } = step.operand()?.domain else {
+                    return Err(WRONG_VALUE);
+                };
+                let mut link = self.link();
+                Value::Words(to_arithmetic::to_arithmetic(&mut link, planes, elements, *bits, lo)?)
+            }
+            _ => local::run(self.role, kind, step, operands)?,
+        })
+    }
+
+    fn open(&mut self, step: &Step<'_>, operands: &[&Value]) -> Result<Vec<i64>, RunError> {
+        match (step.operand()?.domain, operands) {
+            (Domain::Accumulator { acc_bits, guard_bits, .. }, [Value::Words(shares)]) => {
+                open::open(&mut self.link(), shares, acc_bits, guard_bits)
+            }
+            (Domain::Arithmetic { bits }, [Value::Words(shares)]) => {
+                open::open(&mut self.link(), shares, bits, 0)
+            }
+            (Domain::Boolean { lo, .. }, [Value::Planes(planes)]) => {
+                let elements = step.result.shape.len();
+                let bits = open::open_bits(&mut self.link(), planes, elements)?;
+                Ok(bits.iter().map(|bits| bits.cast_signed().wrapping_add(lo)).collect())
+            }
+            _ => Err(WRONG_VALUE),
+        }
     }
 
     fn linear(
@@ -150,17 +210,18 @@ impl Session<'_> {
     fn max_pool(
         &mut self,
         window: &Window,
-        (input, output): (ValueType, ValueType),
+        step: &Step<'_>,
         planes: &[Plane],
     ) -> Result<Vec<Plane>, RunError> {
+        let (input, output) = (step.operand()?.shape, step.result.shape);
         let positions = (0..window.kernel[0] * window.kernel[1])
             .map(|tap| {
-                let sources = window_sources(window, tap, input.shape, output.shape);
+                let sources = window_sources(window, tap, input, output);
                 planes.iter().map(|plane| plane.gather(&sources)).collect()
             })
             .collect();
         let mut link = self.link();
-        let mut gates = Gates::new(&mut link, &[], output.shape.len());
+        let mut gates = Gates::new(&mut link, &[], output.len());
         max_over_positions(&mut gates, positions)
     }
 }
@@ -184,7 +245,7 @@ fn window_sources(window: &Window, tap: usize, input: Chw, output: Chw) -> Vec<O
 fn last_reads(layers: &[heq_ir::plan::Layer]) -> Vec<usize> {
     let mut last = vec![usize::MAX; layers.len() + 1];
     for (index, layer) in layers.iter().enumerate() {
-        last[layer.operand.0] = index;
+        layer.operands.iter().for_each(|id| last[id.0] = index);
     }
     last
 }

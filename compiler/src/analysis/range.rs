@@ -1,157 +1,335 @@
-//! Accumulator widths and weight norms of every linear layer.
+//! Ranges of all values, accumulator widths of all sums, weight norms of all linear terms.
 //!
-//! With `x` in `[x_min, x_max]` (zero included, since padding is zero) the final accumulator lies in
-//! `[N_k, P_k]`, `P_k = sum max(w*x_min, w*x_max) + bias_k + offset`, `N_k` the same with min; the
-//! offset is what the requantization adds before its shift. Only the final sum must fit `l` bits:
-//! partial sums may wrap. See docs/integer-network.md.
+//! With `x` in `[x_min, x_max]` (zero included where a window may pad) a linear term lies in
+//! `[sum min(w*x_min, w*x_max), sum max(w*x_min, w*x_max)]` and a scaled term in `factor*area` times
+//! the range; the final accumulator adds them, the bias, and the offset that the requantization adds
+//! before its shift. Only the final sum must fit `l` bits: partial sums may wrap. See
+//! docs/integer-network.md.
 
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
-use heq_ir::integer::{IntRange, IntegerLayer, IntegerNetwork, IntegerOp, LinearOp, ValueId};
+use heq_ir::geometry::Chw;
+use heq_ir::integer::{
+    IntRange, IntegerLayer, IntegerNetwork, IntegerOp, LinearTerm, ScaledTerm, SumOp, Term, ValueId,
+};
 use heq_ir::plan::AccStrategy;
-use heq_ir::secure::{MAX_SHARE_BITS, max_multiplier, max_weight};
+use heq_ir::secure::{MAX_SHARE_BITS, guard_bits, max_multiplier, max_weight};
 
-/// What the planner knows of a linear layer beside its shapes.
+/// What the planner knows of a network beside its shapes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LinearFacts {
-    /// Accumulator width l in bits.
-    pub acc_bits: u32,
-    /// Upper bound of the squared norm of every kernel's folded weights, `[K]`.
-    pub kernel_norms_squared: Vec<f64>,
+pub struct NetworkFacts {
+    /// The values that every value takes: 0 is the input, `i + 1` the output of layer `i`.
+    pub ranges: Vec<IntRange>,
+    /// Shapes of all values.
+    pub shapes: Vec<Chw>,
+    /// Facts of every layer, `None` where it is no sum.
+    pub sums: Vec<Option<SumFacts>>,
 }
 
-/// Facts of every layer, `None` where it is not linear.
+impl NetworkFacts {
+    /// Accumulator width of layer `index` in bits; 0 if it is no sum.
+    #[must_use]
+    pub fn acc_bits(&self, index: usize) -> u32 {
+        self.sums.get(index).and_then(Option::as_ref).map_or(0, |facts| facts.acc_bits)
+    }
+}
+
+/// What the planner knows of a sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SumFacts {
+    /// Accumulator width l in bits.
+    pub acc_bits: u32,
+    /// For every term an upper bound of the squared norm of every kernel's folded weights, `[K]`;
+    /// empty where the term is not linear.
+    pub kernel_norms_squared: Vec<Vec<f64>>,
+}
+
+/// Facts of a network.
 ///
 /// # Errors
-/// [`Code::BiasTooLarge`] if worst-case widths are asked for and a bias exceeds the product term;
+/// [`Code::BiasTooLarge`] if worst-case widths are asked for and a bias exceeds the product terms;
 /// [`Code::NoParameters`] if an accumulator is wider than the protocols allow. All layers concerned
 /// are reported.
-pub fn linear_facts(
+pub fn network_facts(
     network: &IntegerNetwork,
     strategy: AccStrategy,
-) -> Result<Vec<Option<LinearFacts>>, Diagnostics> {
+) -> Result<NetworkFacts, Diagnostics> {
     let mut ranges = vec![network.input.quantization.range];
-    let mut facts = Vec::with_capacity(network.layers.len());
+    let shapes = value_shapes(network);
+    let mut sums = Vec::with_capacity(network.layers.len());
     let mut found = Vec::new();
     for layer in &network.layers {
-        let input = range_of(&ranges, layer.input);
+        let inputs: Vec<IntRange> = layer.inputs.iter().map(|&id| range_of(&ranges, id)).collect();
+        let first = inputs.first().copied().unwrap_or(ZERO);
         let (fact, output) = match &layer.op {
-            IntegerOp::Linear(op) => {
-                let fact = match strategy {
-                    AccStrategy::WeightAware => Ok(weight_aware(op, input)),
-                    AccStrategy::WorstCase => worst_case(layer, op, input),
-                };
-                let fact = fact.and_then(|fact| check_width(layer, fact));
-                (Some(fact), op.requantize.map_or(input, |requantize| requantize.range))
+            IntegerOp::Sum(op) => match sum_facts(layer, op, &inputs, strategy) {
+                Ok((fact, range)) => (Some(fact), range),
+                Err(error) => {
+                    found.push(error);
+                    (None, ZERO)
+                }
+            },
+            IntegerOp::MaxPool(_) | IntegerOp::Reshape(_) => (None, first),
+            IntegerOp::Table(table) => (None, table.output),
+            IntegerOp::View(view) => {
+                let input = layer.inputs.first().and_then(|id| shapes.get(id.0).copied());
+                let pads = input.and_then(|input| view.pads(input)).unwrap_or(true);
+                (None, if pads { union(first, ZERO) } else { first })
             }
-            IntegerOp::MaxPool(_) | IntegerOp::Flatten => (None, input),
+            IntegerOp::Concat => (None, inputs.iter().copied().reduce(union).unwrap_or(ZERO)),
         };
         ranges.push(output);
-        facts.push(fact.and_then(|fact| fact.map_err(|error| found.push(error)).ok()));
+        sums.push(fact);
     }
     match Diagnostics::from_found(found) {
         Some(found) => Err(found),
-        None => Ok(facts),
+        None => Ok(NetworkFacts { ranges, shapes, sums }),
     }
 }
+
+/// Shapes of all values. Where a layer does not fit its input the typing rule says so later.
+fn value_shapes(network: &IntegerNetwork) -> Vec<Chw> {
+    let mut shapes = vec![network.input.shape];
+    for layer in &network.layers {
+        let inputs = layer.inputs.iter().filter_map(|id| shapes.get(id.0).copied());
+        let first = inputs.clone().next().unwrap_or(network.input.shape);
+        shapes.push(match &layer.op {
+            IntegerOp::Sum(op) => op.output,
+            IntegerOp::MaxPool(op) => {
+                let [height, width] =
+                    op.window.output(op.input.height, op.input.width).unwrap_or_default();
+                Chw::new(op.input.channels, height, width)
+            }
+            IntegerOp::Table(_) => first,
+            IntegerOp::View(view) => view.output,
+            IntegerOp::Reshape(shape) => *shape,
+            IntegerOp::Concat => {
+                let channels = inputs.map(|shape| shape.channels).fold(0, usize::saturating_add);
+                Chw { channels, ..first }
+            }
+        });
+    }
+    shapes
+}
+
+const ZERO: IntRange = IntRange { lo: 0, hi: 0 };
 
 fn range_of(ranges: &[IntRange], value: ValueId) -> IntRange {
-    ranges.get(value.0).copied().unwrap_or(IntRange { lo: 0, hi: 0 })
+    ranges.get(value.0).copied().unwrap_or(ZERO)
 }
 
-fn check_width(layer: &IntegerLayer, fact: LinearFacts) -> Result<LinearFacts, Diagnostic> {
-    if fact.acc_bits < MAX_SHARE_BITS {
-        return Ok(fact);
+fn union(a: IntRange, b: IntRange) -> IntRange {
+    IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }
+}
+
+/// A range of sums, wide enough for any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Extremes {
+    lowest: i128,
+    highest: i128,
+}
+
+impl Extremes {
+    fn of(range: IntRange) -> Self {
+        Self { lowest: i128::from(range.lo), highest: i128::from(range.hi) }
+    }
+
+    fn constant(value: i128) -> Self {
+        Self { lowest: value, highest: value }
+    }
+
+    fn symmetric(magnitude: i128) -> Self {
+        Self { lowest: -magnitude, highest: magnitude }
+    }
+
+    fn with_zero(self) -> Self {
+        Self { lowest: self.lowest.min(0), highest: self.highest.max(0) }
+    }
+
+    fn times(self, factor: i128) -> Self {
+        let (a, b) = (self.lowest.saturating_mul(factor), self.highest.saturating_mul(factor));
+        Self { lowest: a.min(b), highest: a.max(b) }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            lowest: self.lowest.saturating_add(other.lowest),
+            highest: self.highest.saturating_add(other.highest),
+        }
+    }
+
+    fn union(self, other: Self) -> Self {
+        Self { lowest: self.lowest.min(other.lowest), highest: self.highest.max(other.highest) }
+    }
+
+    /// Smallest width whose signed range holds both.
+    fn signed_bits(self) -> u32 {
+        let magnitude = self.highest.max(-1 - self.lowest).max(0);
+        i128::BITS - magnitude.leading_zeros() + 1
+    }
+
+    /// The range, of a sum that an accumulator of at most 48 bits holds.
+    fn range(self) -> IntRange {
+        let bound = |value: i128| {
+            let limit = i128::from(i64::MAX);
+            i64::try_from(value.clamp(-limit, limit)).unwrap_or(0)
+        };
+        IntRange { lo: bound(self.lowest), hi: bound(self.highest) }
+    }
+}
+
+fn sum_facts(
+    layer: &IntegerLayer,
+    op: &SumOp,
+    inputs: &[IntRange],
+    strategy: AccStrategy,
+) -> Result<(SumFacts, IntRange), Diagnostic> {
+    let inputs =
+        inputs.iter().copied().map(Extremes::of).chain(std::iter::repeat(Extremes::default()));
+    let terms: Vec<(&Term, Extremes)> = op.terms.iter().zip(inputs).collect();
+    let scaled = terms.iter().filter_map(|(term, x)| match term {
+        Term::Scaled(term) => Some(scaled_extremes(term, *x)),
+        Term::Linear(_) => None,
+    });
+    let scaled = scaled.fold(Extremes::default(), Extremes::plus);
+    let linear = || {
+        terms.iter().filter_map(|(term, x)| match term {
+            Term::Linear(term) => Some((term, x.with_zero())),
+            Term::Scaled(_) => None,
+        })
+    };
+    let count = linear().count();
+    let sum = match strategy {
+        AccStrategy::WorstCase if count > 0 => {
+            let products = linear().map(|(term, x)| largest_product_sum(term, x)).sum::<i128>();
+            check_bias(layer, op, products)?;
+            scaled.plus(Extremes::symmetric(2 * products))
+        }
+        AccStrategy::WeightAware | AccStrategy::WorstCase => {
+            let channel = |(k, &bias): (usize, &i64)| {
+                let start = scaled.plus(Extremes::constant(i128::from(bias)));
+                linear().map(|(term, x)| kernel_extremes(term, k, x)).fold(start, Extremes::plus)
+            };
+            op.bias.iter().enumerate().map(channel).reduce(Extremes::union).unwrap_or(scaled)
+        }
+    };
+    let (offset, least_bits) = match op.requantize {
+        Some(requantize) => {
+            let half = if requantize.shift >= 1 { 1_i128 << (requantize.shift - 1) } else { 0 };
+            let low = i128::from(requantize.range.lo) << requantize.shift;
+            (half - low, requantize.shift + requantize.range.bits() + 1)
+        }
+        // So wide that the result can be turned into bits.
+        None if count == 0 => (0, sum.range().bits() + 1),
+        None => (0, 2),
+    };
+    let acc_bits = sum.plus(Extremes::constant(offset)).signed_bits().max(least_bits).max(2);
+    let widest = MAX_SHARE_BITS - guard_bits(count);
+    if acc_bits > widest {
+        return Err(Diagnostic::new(
+            Code::NoParameters,
+            &layer.name,
+            format!("needs an accumulator of {acc_bits} bits, more than {widest}"),
+            "use fewer bits for weights, activations or --multiplier-bits, or --acc-bits weight-aware",
+        ));
+    }
+    let norms = op.terms.iter().map(|term| match (term, strategy) {
+        (Term::Scaled(_), _) => Vec::new(),
+        (Term::Linear(term), AccStrategy::WeightAware) => kernel_norms(term),
+        (Term::Linear(term), AccStrategy::WorstCase) => {
+            let norm = term.geometry.fan_in() as f64 * (max_folded(term) as f64).powi(2);
+            vec![norm; term.geometry.out_channels]
+        }
+    });
+    let facts = SumFacts { acc_bits, kernel_norms_squared: norms.collect() };
+    Ok((facts, op.requantize.map_or(sum.range(), |requantize| requantize.range)))
+}
+
+fn check_bias(layer: &IntegerLayer, op: &SumOp, products: i128) -> Result<(), Diagnostic> {
+    let largest_bias = op.bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
+    if i128::from(largest_bias) <= products {
+        return Ok(());
     }
     Err(Diagnostic::new(
-        Code::NoParameters,
+        Code::BiasTooLarge,
         &layer.name,
-        format!("needs an accumulator of {} bits, more than {}", fact.acc_bits, MAX_SHARE_BITS - 1),
-        "use fewer bits for weights, activations or --multiplier-bits, or --acc-bits weight-aware",
+        format!(
+            "a bias of magnitude {largest_bias} exceeds the largest sum of products {products}"
+        ),
+        "compile with --acc-bits weight-aware, which derives the width from the weights",
     ))
 }
 
-/// What the requantization adds before its shift, and the width that it needs in any case.
-fn requantize_terms(op: &LinearOp) -> (i128, u32) {
-    op.requantize.map_or((0, 2), |requantize| {
-        let half = if requantize.shift >= 1 { 1_i128 << (requantize.shift - 1) } else { 0 };
-        let offset = half - (i128::from(requantize.range.lo) << requantize.shift);
-        (offset, requantize.shift + requantize.range.bits() + 1)
-    })
+fn scaled_extremes(term: &ScaledTerm, x: Extremes) -> Extremes {
+    let x = if term.window.pads == [0; 4] { x } else { x.with_zero() };
+    let area = term.window.kernel[0].saturating_mul(term.window.kernel[1]);
+    x.times(area as i128).times(i128::from(term.factor))
 }
 
-/// Smallest width whose signed range holds `[lowest, highest]`.
-fn signed_bits(lowest: i128, highest: i128) -> u32 {
-    let magnitude = highest.max(-1 - lowest).max(0);
-    i128::BITS - magnitude.leading_zeros() + 1
+/// What the sum of products with kernel `k` lies in.
+fn kernel_extremes(term: &LinearTerm, k: usize, x: Extremes) -> Extremes {
+    let products = kernel(term, k).map(|folded| x.times(folded));
+    products.fold(Extremes::default(), Extremes::plus)
 }
 
-fn weight_aware(op: &LinearOp, input: IntRange) -> LinearFacts {
-    let (lo, hi) = (i128::from(input.lo.min(0)), i128::from(input.hi.max(0)));
-    let (offset, least_bits) = requantize_terms(op);
-    let per_kernel = op.geometry.fan_in().max(1);
-    let mut acc_bits = least_bits;
-    let mut kernel_norms_squared = Vec::with_capacity(op.multipliers.len());
-    for (k, kernel) in op.weights.chunks(per_kernel).enumerate() {
-        let multiplier = i128::from(op.multipliers.get(k).copied().unwrap_or(1));
-        let constant = i128::from(op.bias.get(k).copied().unwrap_or(0)) + offset;
-        let (mut lowest, mut highest, mut norm) = (constant, constant, 0.0);
-        for &weight in kernel {
-            let folded = i128::from(weight) * multiplier;
-            lowest += (folded * lo).min(folded * hi);
-            highest += (folded * lo).max(folded * hi);
-            norm += (folded * folded) as f64;
-        }
-        acc_bits = acc_bits.max(signed_bits(lowest, highest));
-        kernel_norms_squared.push(norm);
-    }
-    LinearFacts { acc_bits, kernel_norms_squared }
+/// The folded weights of kernel `k`.
+fn kernel(term: &LinearTerm, k: usize) -> impl Iterator<Item = i128> {
+    let multiplier = i128::from(term.multipliers.get(k).copied().unwrap_or(1));
+    let weights = term.weights.chunks(term.geometry.fan_in().max(1)).nth(k).unwrap_or(&[]);
+    weights.iter().map(move |&weight| i128::from(weight) * multiplier)
 }
 
-fn worst_case(
-    layer: &IntegerLayer,
-    op: &LinearOp,
-    input: IntRange,
-) -> Result<LinearFacts, Diagnostic> {
-    let folded = i128::from(max_multiplier(op.multiplier_bits) * max_weight(op.weight_bits));
-    let activation = i128::from(input.lo.unsigned_abs().max(input.hi.unsigned_abs()));
-    let fan_in = op.geometry.fan_in();
-    let products = folded * activation * fan_in as i128;
-    let largest_bias = op.bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
-    if i128::from(largest_bias) > products {
-        return Err(Diagnostic::new(
-            Code::BiasTooLarge,
-            &layer.name,
-            format!(
-                "a bias of magnitude {largest_bias} exceeds the largest sum of products {products}"
-            ),
-            "compile with --acc-bits weight-aware, which derives the width from the weights",
-        ));
-    }
-    let (offset, least_bits) = requantize_terms(op);
-    let highest = 2 * products + offset.abs();
-    let norm = fan_in as f64 * (folded as f64).powi(2);
-    Ok(LinearFacts {
-        acc_bits: least_bits.max(signed_bits(-highest, highest)),
-        kernel_norms_squared: vec![norm; op.geometry.out_channels],
-    })
+fn kernel_norms(term: &LinearTerm) -> Vec<f64> {
+    let norm = |k| kernel(term, k).map(|folded| (folded * folded) as f64).sum();
+    (0..term.geometry.out_channels).map(norm).collect()
+}
+
+fn max_folded(term: &LinearTerm) -> i128 {
+    i128::from(max_multiplier(term.multiplier_bits) * max_weight(term.weight_bits))
+}
+
+/// The largest sum of products that any weights of their widths make.
+fn largest_product_sum(term: &LinearTerm, x: Extremes) -> i128 {
+    max_folded(term) * x.highest.max(-x.lowest) * term.geometry.fan_in() as i128
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heq_ir::geometry::ConvGeometry;
+    use heq_ir::geometry::{ConvGeometry, Window};
     use heq_ir::integer::Requantize;
 
-    fn layer(weights: Vec<i32>, bias: i64, requantize: Option<Requantize>) -> LinearOp {
-        LinearOp {
+    const INPUT: IntRange = IntRange { lo: 0, hi: 15 };
+
+    fn linear(weights: Vec<i32>) -> Term {
+        Term::Linear(LinearTerm {
             geometry: ConvGeometry::fully_connected(weights.len(), 1),
             weights,
             weight_bits: 4,
             multipliers: vec![1],
             multiplier_bits: 0,
-            bias: vec![bias],
-            requantize,
-        }
+        })
+    }
+
+    fn scaled(factor: i64) -> Term {
+        Term::Scaled(ScaledTerm { input: Chw::new(1, 1, 1), window: Window::POINT, factor })
+    }
+
+    fn facts(
+        terms: Vec<Term>,
+        bias: i64,
+        requantize: Option<Requantize>,
+        strategy: AccStrategy,
+    ) -> Result<(SumFacts, IntRange), Diagnostic> {
+        let inputs = vec![INPUT; terms.len()];
+        let op = SumOp { output: Chw::new(1, 1, 1), terms, bias: vec![bias], requantize };
+        let layer = IntegerLayer {
+            name: "fc".to_owned(),
+            operator: "Gemm".to_owned(),
+            tensor: "y".to_owned(),
+            inputs: vec![ValueId(0)],
+            op: IntegerOp::Sum(op.clone()),
+        };
+        sum_facts(&layer, &op, &inputs, strategy)
     }
 
     #[test]
@@ -165,35 +343,38 @@ mod tests {
             (-129, 0, 9),
             (0, 128, 9),
         ] {
-            assert_eq!(signed_bits(lowest, highest), bits, "[{lowest}, {highest}]");
+            let found = Extremes { lowest, highest }.signed_bits();
+            assert_eq!(found, bits, "[{lowest}, {highest}]");
         }
     }
 
     #[test]
     fn weight_aware_is_exact() {
-        let input = IntRange { lo: 0, hi: 15 };
-        // [-7*15 + 3, 5*15 + 3]
-        let op = layer(vec![5, -7], 3, None);
-        assert_eq!(weight_aware(&op, input).acc_bits, signed_bits(-102, 78));
-        let requantize = Requantize { shift: 3, range: IntRange { lo: -8, hi: 7 } };
-        let op = layer(vec![5, -7], 3, Some(requantize));
-        // plus 4 + 64, and at least s + b + 1
-        assert_eq!(weight_aware(&op, input).acc_bits, signed_bits(-34, 146).max(8));
+        let requantize = Some(Requantize { shift: 3, range: IntRange { lo: -8, hi: 7 } });
+        let weights = || linear(vec![5, -7]);
+        for (terms, requantize, lowest, highest, least) in [
+            // [-7*15 + 3, 5*15 + 3]
+            (vec![weights()], None, -102, 78, 2),
+            // plus 4 + 64, and at least s + b + 1
+            (vec![weights()], requantize, -34, 146, 8),
+            // plus -2*15
+            (vec![weights(), scaled(-2)], requantize, -64, 146, 8),
+            (vec![weights(), weights()], None, -207, 153, 2),
+            (vec![scaled(3)], None, 3, 48, 7),
+        ] {
+            let name = format!("{terms:?}");
+            let (found, _) = facts(terms, 3, requantize, AccStrategy::WeightAware).unwrap();
+            let expected = Extremes { lowest, highest }.signed_bits().max(least);
+            assert_eq!(found.acc_bits, expected, "{name}");
+        }
+        let (_, range) = facts(vec![scaled(3)], 3, None, AccStrategy::WorstCase).unwrap();
+        assert_eq!(range, IntRange { lo: 3, hi: 48 });
     }
 
     #[test]
     fn worst_case_ignores_the_weights() {
-        let input = IntRange { lo: 0, hi: 15 };
-        let integer_layer = |op: &LinearOp| IntegerLayer {
-            name: "fc".to_owned(),
-            operator: "Gemm".to_owned(),
-            input: ValueId(0),
-            op: IntegerOp::Linear(op.clone()),
-        };
-        let (a, b) = (layer(vec![1, 0], 0, None), layer(vec![-8, 7], 100, None));
-        let facts = |op: &LinearOp| worst_case(&integer_layer(op), op, input);
-        assert_eq!(facts(&a), facts(&b));
-        let too_large = layer(vec![1, 1], 100_000, None);
-        assert_eq!(facts(&too_large).unwrap_err().code, Code::BiasTooLarge);
+        let of = |weights, bias| facts(vec![linear(weights)], bias, None, AccStrategy::WorstCase);
+        assert_eq!(of(vec![1, 0], 0).unwrap(), of(vec![-8, 7], 100).unwrap());
+        assert_eq!(of(vec![1, 1], 100_000).unwrap_err().code, Code::BiasTooLarge);
     }
 }

@@ -1,159 +1,343 @@
 //! Integer network to secure program: every layer becomes protocol steps on typed values.
 //!
-//! A linear layer becomes a linear step and, if it has one, a requantization to shared bits; pooling
-//! and reshaping stay on the bits; bits become arithmetic shares where a linear layer reads them. The
-//! output is opened. Types are checked as each step is added.
+//! A sum becomes one linear step a linear term, a local addition if there is more than one term, and
+//! a requantization to shared bits if it has one. Conversions between bits and arithmetic shares are
+//! made where a layer first reads the other form. Layers that the output does not depend on are left
+//! out. Types are checked as each step is added.
 
-use crate::analysis::range::LinearFacts;
+use super::demand::{Forms, Native};
+use crate::analysis::range::NetworkFacts;
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::integer::{IntRange, IntegerLayer, IntegerNetwork, IntegerOp, LinearOp, ValueId};
+use heq_ir::integer::{
+    IntRange, IntegerLayer, IntegerNetwork, IntegerOp, Requantize, SumOp, Term, ValueId,
+};
 use heq_ir::protocol::requantize::RequantizeWidths;
-use heq_ir::secure::{self, SecureOp, SecureProgram, TypeError};
+use heq_ir::protocol::table::TableWidths;
+use heq_ir::secure::{
+    CombineOp, CombineTerm, Domain, LinearOp, Origin, SecureOp, SecureProgram, TypeError,
+    guard_bits,
+};
 use petgraph::graph::NodeIndex;
 
-/// Guard bits of every accumulator: its two shares' roundings add at most one unit.
-const GUARD_BITS: u32 = 1;
+/// Most linear terms of one sum: 3 guard bits are enough for their rounding errors.
+const MAX_LINEAR_TERMS: usize = 7;
 
-/// A value of the integer network in the secure program.
-#[derive(Clone, Copy)]
-struct Lowered {
-    node: NodeIndex,
-    /// Range of the value if it is held as bits.
-    bits: Option<IntRange>,
+/// The nodes that hold a value of the integer network, by form.
+#[derive(Clone, Copy, Default)]
+struct Nodes {
+    /// The client's value or an accumulator.
+    plain: Option<NodeIndex>,
+    bits: Option<NodeIndex>,
+    words: Option<NodeIndex>,
 }
 
 /// Lowers the network with the accumulator widths of `facts`.
 ///
 /// # Errors
-/// [`Code::UnsupportedForm`] if the output is not a linear layer's accumulator, or something else
-/// than a requantized tensor is pooled; [`Code::Internal`] if
-/// a step does not type, which the integer network's invariants rule out.
+/// [`Code::UnsupportedForm`] if a layer reads the unquantized result of a linear layer, bits are
+/// needed of a value that 8 bits do not hold, or the output is the client's own;
+/// [`Code::Internal`] if a step does not type, which the integer network's invariants rule out.
 pub fn assign_domains(
     network: &IntegerNetwork,
-    facts: &[Option<LinearFacts>],
+    facts: &NetworkFacts,
 ) -> Result<SecureProgram, Diagnostic> {
-    let mut program = SecureProgram::default();
-    let input = SecureOp::Input { shape: network.input.shape };
-    let node = program
-        .push(None, &network.input.name, "Input", input, None)
-        .map_err(|error| untyped(&network.input.name, &error))?;
-    let mut values = vec![Lowered { node, bits: None }];
-    let mut arithmetic = vec![None; network.layers.len() + 1];
     for (index, layer) in network.layers.iter().enumerate() {
-        let operand = *values.get(layer.input.0).ok_or_else(|| {
-            Diagnostic::new(Code::Internal, &layer.name, "reads a later value", "report this fault")
-        })?;
-        let push = |program: &mut SecureProgram, operand, op, weights| {
-            program
-                .push(Some(operand), &layer.name, &layer.operator, op, weights)
-                .map_err(|error| untyped(&layer.name, &error))
-        };
-        let lowered = match &layer.op {
-            IntegerOp::Linear(op) => {
-                let acc_bits = acc_bits(facts, index);
-                let operand = match (operand.bits, arithmetic[layer.input.0]) {
-                    (None, _) => operand.node,
-                    (Some(_), Some(node)) => node,
-                    (Some(range), None) => {
-                        // Wider than the value's own bits, even if no accumulator is.
-                        let readers = share_bits(network, facts, layer.input);
-                        let bits = readers.max(range.bits() + 1);
-                        let op = SecureOp::ToArithmetic { bits, lo: range.lo };
-                        let node = push(&mut program, operand.node, op, None)?;
-                        arithmetic[layer.input.0] = Some(node);
-                        node
-                    }
-                };
-                let node = push(&mut program, operand, linear(op, acc_bits), Some(index))?;
-                match requantize(op, acc_bits) {
-                    Some((op, range)) => {
-                        let node = push(&mut program, node, op, None)?;
-                        Lowered { node, bits: Some(range) }
-                    }
-                    None => Lowered { node, bits: None },
-                }
-            }
-            IntegerOp::MaxPool(_) if operand.bits.is_none() => {
-                return Err(Diagnostic::new(
-                    Code::UnsupportedForm,
-                    &layer.name,
-                    "pools a tensor that is not the requantized result of a linear layer",
-                    "pool after a quantizer that follows a Conv, Gemm or MatMul",
-                ));
-            }
+        if layer.inputs.is_empty() || layer.inputs.iter().any(|id| id.0 > index) {
+            let what = "reads nothing, or a later value";
+            return Err(Diagnostic::new(Code::Internal, &layer.name, what, REPORT));
+        }
+    }
+    let forms = Forms::new(network, facts);
+    let mut lowering = Lowering {
+        facts,
+        forms: &forms,
+        program: SecureProgram::default(),
+        values: vec![Nodes::default(); network.layers.len() + 1],
+    };
+    let input = &network.input;
+    let op = SecureOp::Input { shape: input.shape, range: input.quantization.range };
+    let origin = Origin { name: input.name.clone(), ..Origin::default() };
+    let node = lowering.program.push(&[], origin, op).map_err(|e| untyped(&input.name, &e))?;
+    lowering.values[0].plain = Some(node);
+    for (index, layer) in network.layers.iter().enumerate() {
+        if forms.demand[index + 1].live {
+            lowering.lower_layer(index, layer)?;
+        }
+    }
+    lowering.open_output(network)?;
+    Ok(lowering.program)
+}
+
+const REPORT: &str = "this is a fault of heqc; please report it";
+
+struct Lowering<'a> {
+    facts: &'a NetworkFacts,
+    forms: &'a Forms,
+    program: SecureProgram,
+    values: Vec<Nodes>,
+}
+
+impl Lowering<'_> {
+    fn lower_layer(&mut self, index: usize, layer: &IntegerLayer) -> Result<(), Diagnostic> {
+        let value = ValueId(index + 1);
+        let nodes = match &layer.op {
+            IntegerOp::Sum(op) => self.lower_sum(index, layer, op)?,
             IntegerOp::MaxPool(pool) => {
                 let op = SecureOp::MaxPool { window: pool.window };
-                Lowered { node: push(&mut program, operand.node, op, None)?, ..operand }
+                self.rearrange(value, layer, &op)?
             }
-            IntegerOp::Flatten => Lowered {
-                node: push(&mut program, operand.node, SecureOp::Flatten, None)?,
-                ..operand
-            },
+            IntegerOp::Table(table) => {
+                let operand = self.bits(layer, layer.inputs[0])?;
+                let Domain::Boolean { bits, .. } = self.domain(operand) else {
+                    return Err(unsupported(layer, "looks up values that are not bits"));
+                };
+                let widths =
+                    TableWidths { input_bits: bits, result_bits: table.output.bits().max(1) };
+                let op = SecureOp::Table { widths, lo: table.output.lo };
+                let origin = Origin { secret: Some((index, 0)), ..result_origin(layer) };
+                let bits = Some(self.push(&[operand], origin, op)?);
+                Nodes { bits, ..Nodes::default() }
+            }
+            IntegerOp::View(view) => self.rearrange(value, layer, &SecureOp::View(*view))?,
+            IntegerOp::Reshape(shape) => {
+                self.rearrange(value, layer, &SecureOp::Reshape(*shape))?
+            }
+            IntegerOp::Concat => self.rearrange(value, layer, &SecureOp::Concat)?,
         };
-        values.push(lowered);
+        self.values[value.0] = nodes;
+        Ok(())
     }
-    open_output(&mut program, network, &values)?;
-    Ok(program)
-}
 
-fn open_output(
-    program: &mut SecureProgram,
-    network: &IntegerNetwork,
-    values: &[Lowered],
-) -> Result<(), Diagnostic> {
-    let name = &network.output.name;
-    let unsupported = |what: &str| {
-        let remedy = "end the model with a Conv, Gemm or MatMul whose output is not quantized";
-        Diagnostic::new(Code::UnsupportedForm, name, what, remedy)
-    };
-    let output = values.get(network.output.value.0);
-    let output = output.ok_or_else(|| unsupported("no layer makes the output"))?;
-    if output.bits.is_some() {
-        return Err(unsupported("the output is quantized or pooled, not a linear layer's result"));
+    fn lower_sum(
+        &mut self,
+        index: usize,
+        layer: &IntegerLayer,
+        op: &SumOp,
+    ) -> Result<Nodes, Diagnostic> {
+        let count = op.linear_terms().count();
+        if count > MAX_LINEAR_TERMS {
+            return Err(unsupported(layer, "adds more than 7 linear layers in one step"));
+        }
+        let guard_bits = guard_bits(count);
+        let exact = self.forms.native[index + 1] == Native::Words;
+        // An exact result is as wide as its readers want it.
+        let wanted = self.forms.demand[index + 1].words.filter(|_| exact).unwrap_or(0);
+        let acc_bits = self.facts.acc_bits(index).max(wanted);
+        let is_last = op.requantize.is_none();
+        let origin_of = |last: bool| if last { result_origin(layer) } else { step_origin(layer) };
+        let mut terms = Vec::with_capacity(op.terms.len());
+        let mut operands = Vec::with_capacity(op.terms.len());
+        let plain = op.terms.len() == 1 && count == 1;
+        for (position, (term, &input)) in op.terms.iter().zip(&layer.inputs).enumerate() {
+            let operand = self.words(layer, input)?;
+            match term {
+                Term::Linear(linear) => {
+                    let origin =
+                        Origin { secret: Some((index, position)), ..origin_of(is_last && plain) };
+                    let op = SecureOp::Linear(LinearOp {
+                        geometry: linear.geometry,
+                        weight_bits: linear.weight_bits,
+                        multiplier_bits: linear.multiplier_bits,
+                        acc_bits,
+                        guard_bits,
+                    });
+                    operands.push(self.push(&[operand], origin, op)?);
+                    terms.push(CombineTerm::Accumulator);
+                }
+                Term::Scaled(scaled) => {
+                    operands.push(operand);
+                    terms.push(CombineTerm::Scaled(*scaled));
+                }
+            }
+        }
+        let sum = if plain {
+            operands[0]
+        } else {
+            // With a linear term the bias is the server's, and part of that step.
+            let constant = if count == 0 { op.bias.first().copied().unwrap_or(0) } else { 0 };
+            let combine = CombineOp { acc_bits, guard_bits, constant, terms };
+            self.push(&operands, origin_of(is_last), SecureOp::Combine(combine))?
+        };
+        let Some(requantize) = op.requantize else {
+            return Ok(if exact {
+                Nodes { words: Some(sum), ..Nodes::default() }
+            } else {
+                Nodes { plain: Some(sum), ..Nodes::default() }
+            });
+        };
+        let bits = self.requantize(sum, requantize, result_origin(layer))?;
+        Ok(Nodes { bits: Some(bits), ..Nodes::default() })
     }
-    program
-        .push(Some(output.node), name, "Output", SecureOp::Open, None)
-        .map_err(|_| unsupported("the output is not a linear layer's result"))?;
-    Ok(())
+
+    /// A step that works on every form of its operands, in the forms that are needed of its result.
+    fn rearrange(
+        &mut self,
+        value: ValueId,
+        layer: &IntegerLayer,
+        op: &SecureOp,
+    ) -> Result<Nodes, Diagnostic> {
+        let demand = self.forms.demand[value.0];
+        let native = self.forms.native[value.0];
+        let mut nodes = Nodes::default();
+        let inputs = layer.inputs.iter();
+        if matches!(native, Native::Client | Native::Accumulator) {
+            let operands: Option<Vec<_>> = inputs.map(|id| self.values[id.0].plain).collect();
+            let operands = operands
+                .ok_or_else(|| unsupported(layer, "joins unquantized results of linear layers"))?;
+            if native == Native::Accumulator {
+                // Only reordering hands an accumulator on.
+                let pushed = self.program.push(&operands, result_origin(layer), op.clone());
+                let what = "pads or joins the unquantized result of a linear layer";
+                nodes.plain = Some(pushed.map_err(|_| unsupported(layer, what))?);
+            } else {
+                nodes.plain = Some(self.push(&operands, result_origin(layer), op.clone())?);
+            }
+            return Ok(nodes);
+        }
+        if native == Native::Bits && demand.bits {
+            let operands = inputs.clone().map(|&id| self.bits(layer, id));
+            let operands = operands.collect::<Result<Vec<_>, _>>()?;
+            nodes.bits = Some(self.push(&operands, result_origin(layer), op.clone())?);
+        }
+        if native == Native::Words || demand.rearranged_words {
+            let operands = inputs.map(|&id| self.words(layer, id));
+            let operands = operands.collect::<Result<Vec<_>, _>>()?;
+            nodes.words = Some(self.push(&operands, result_origin(layer), op.clone())?);
+        }
+        Ok(nodes)
+    }
+
+    /// The value as arithmetic shares, or as the client's own; `layer` reads it.
+    fn words(&mut self, layer: &IntegerLayer, value: ValueId) -> Result<NodeIndex, Diagnostic> {
+        let nodes = self.values[value.0];
+        if self.forms.native[value.0] == Native::Accumulator {
+            return Err(unsupported(layer, "reads the unquantized result of a linear layer"));
+        }
+        if let Some(node) = nodes.words.or(nodes.plain) {
+            return Ok(node);
+        }
+        let bits = nodes.bits.ok_or_else(|| missing(layer))?;
+        let Domain::Boolean { bits: own, .. } = self.domain(bits) else {
+            return Err(missing(layer));
+        };
+        // Wider than the value's own bits, even if no accumulator is.
+        let width = self.forms.demand[value.0].words.unwrap_or(0).max(own + 1);
+        let op = SecureOp::ToArithmetic { bits: width };
+        let node = self.push(&[bits], step_origin(layer), op)?;
+        self.values[value.0].words = Some(node);
+        Ok(node)
+    }
+
+    /// The value as bits; `layer` reads it.
+    fn bits(&mut self, layer: &IntegerLayer, value: ValueId) -> Result<NodeIndex, Diagnostic> {
+        let nodes = self.values[value.0];
+        if let Some(node) = nodes.bits {
+            return Ok(node);
+        }
+        let range = self.facts.ranges.get(value.0).copied().unwrap_or(IntRange { lo: 0, hi: 0 });
+        // A constant has one bit too.
+        let range = IntRange { lo: range.lo, hi: range.hi.max(range.lo + 1) };
+        if range.bits() > 8 {
+            return Err(Diagnostic::new(
+                Code::UnsupportedForm,
+                &layer.name,
+                format!("reads integers in {}..={}, more than 8 bits hold", range.lo, range.hi),
+                "quantize this tensor; where branches are joined, quantize them with one scale",
+            ));
+        }
+        let node = match (self.forms.native[value.0], nodes) {
+            (Native::Accumulator, _) => {
+                return Err(unsupported(layer, "reads the unquantized result of a linear layer"));
+            }
+            (_, Nodes { words: Some(words), .. }) => {
+                let requantize = Requantize { shift: 0, range };
+                self.requantize(words, requantize, step_origin(layer))?
+            }
+            (_, Nodes { plain: Some(plain), .. }) => {
+                let op = SecureOp::ToBoolean { bits: range.bits(), lo: range.lo };
+                self.push(&[plain], step_origin(layer), op)?
+            }
+            _ => return Err(missing(layer)),
+        };
+        self.values[value.0].bits = Some(node);
+        Ok(node)
+    }
+
+    fn requantize(
+        &mut self,
+        operand: NodeIndex,
+        Requantize { shift, range }: Requantize,
+        origin: Origin,
+    ) -> Result<NodeIndex, Diagnostic> {
+        let (acc_bits, guard_bits) = match self.domain(operand) {
+            Domain::Accumulator { acc_bits, guard_bits, .. } => (acc_bits, guard_bits),
+            Domain::Arithmetic { bits } => (bits, 0),
+            Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed => (0, 0),
+        };
+        let limit = u32::try_from(range.hi.abs_diff(range.lo)).unwrap_or(u32::MAX);
+        let widths =
+            RequantizeWidths { acc_bits, guard_bits, shift, result_bits: range.bits(), limit };
+        self.push(&[operand], origin, SecureOp::Requantize { widths, range })
+    }
+
+    fn open_output(&mut self, network: &IntegerNetwork) -> Result<(), Diagnostic> {
+        let name = &network.output.name;
+        let unsupported = |what: &str| {
+            let remedy = "let the output depend on the weights: end with a Conv, Gemm or MatMul";
+            Diagnostic::new(Code::UnsupportedForm, name, what, remedy)
+        };
+        let value = network.output.value;
+        let native = self.forms.native.get(value.0).copied();
+        let nodes = self.values.get(value.0).copied().unwrap_or_default();
+        if native == Some(Native::Client) {
+            return Err(unsupported("the client computes the output from its own input"));
+        }
+        let node = match native {
+            Some(Native::Bits) => nodes.bits,
+            _ => nodes.words.or(nodes.plain),
+        };
+        let node = node.ok_or_else(|| unsupported("no layer makes the output"))?;
+        let (name, operator) = (name.clone(), "Output".to_owned());
+        let origin = Origin { tensor: name.clone(), name, operator, secret: None };
+        self.push(&[node], origin, SecureOp::Open)?;
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        operands: &[NodeIndex],
+        origin: Origin,
+        op: SecureOp,
+    ) -> Result<NodeIndex, Diagnostic> {
+        let name = origin.name.clone();
+        self.program.push(operands, origin, op).map_err(|error| untyped(&name, &error))
+    }
+
+    fn domain(&self, node: NodeIndex) -> Domain {
+        self.program.graph[node].result.domain
+    }
 }
 
-fn linear(op: &LinearOp, acc_bits: u32) -> SecureOp {
-    SecureOp::Linear(secure::LinearOp {
-        geometry: op.geometry,
-        weight_bits: op.weight_bits,
-        multiplier_bits: op.multiplier_bits,
-        acc_bits,
-        guard_bits: GUARD_BITS,
-    })
+/// The origin of a step within `layer` whose result is none of the model's tensors.
+fn step_origin(layer: &IntegerLayer) -> Origin {
+    let (name, operator) = (layer.name.clone(), layer.operator.clone());
+    Origin { name, operator, ..Origin::default() }
 }
 
-fn requantize(op: &LinearOp, acc_bits: u32) -> Option<(SecureOp, IntRange)> {
-    let requantize = op.requantize?;
-    let widths = RequantizeWidths {
-        acc_bits,
-        guard_bits: GUARD_BITS,
-        shift: requantize.shift,
-        result_bits: requantize.range.bits(),
-    };
-    Some((SecureOp::Requantize { widths, range: requantize.range }, requantize.range))
+/// The origin of the step that makes the result of `layer`.
+fn result_origin(layer: &IntegerLayer) -> Origin {
+    Origin { tensor: layer.tensor.clone(), ..step_origin(layer) }
 }
 
-fn acc_bits(facts: &[Option<LinearFacts>], layer: usize) -> u32 {
-    facts.get(layer).and_then(Option::as_ref).map_or(0, |facts| facts.acc_bits)
+fn unsupported(layer: &IntegerLayer, what: &str) -> Diagnostic {
+    let remedy = "put a quantizer behind the Conv, Gemm or MatMul";
+    Diagnostic::new(Code::UnsupportedForm, &layer.name, what, remedy)
 }
 
-/// Width of the shares of a value: wide enough for every linear layer that reads it.
-fn share_bits(network: &IntegerNetwork, facts: &[Option<LinearFacts>], value: ValueId) -> u32 {
-    let reads = |layer: &IntegerLayer| layer.input == value;
-    let readers = network.layers.iter().enumerate().filter(|(_, layer)| reads(layer));
-    readers.map(|(index, _)| acc_bits(facts, index)).max().unwrap_or(0)
+fn missing(layer: &IntegerLayer) -> Diagnostic {
+    Diagnostic::new(Code::Internal, &layer.name, "reads a value in a form not made", REPORT)
 }
 
 fn untyped(name: &str, error: &TypeError) -> Diagnostic {
-    Diagnostic::new(
-        Code::Internal,
-        name,
-        error.to_string(),
-        "this is a fault of heqc; please report it",
-    )
+    Diagnostic::new(Code::Internal, name, error.to_string(), REPORT)
 }

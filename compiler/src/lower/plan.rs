@@ -3,13 +3,12 @@
 use crate::select::Selection;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::eval::wrap;
-use heq_ir::integer::{IntegerNetwork, IntegerOp, ValueId};
+use heq_ir::integer::{IntegerNetwork, IntegerOp, TableOp, Term, ValueId};
 use heq_ir::params::RlweSpec;
-use heq_ir::plan::weights::{LinearWeights, ServerWeights, WeightsSpec};
+use heq_ir::plan::weights::{LinearWeights, ServerWeights, TableEntries, WeightsSpec};
 use heq_ir::plan::{AccStrategy, Layer, LayerKind, LinearChoice, Plan, PlanSpec, codec};
 use heq_ir::preparation::InputPreparation;
-use heq_ir::secure::{SecureNode, SecureOp, SecureProgram};
-use petgraph::algo::toposort;
+use heq_ir::secure::{Domain, SecureNode, SecureOp, SecureProgram};
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
 
@@ -35,6 +34,8 @@ pub struct Compiled {
     pub plan_bytes: Vec<u8>,
     /// The server's weights.
     pub weights: ServerWeights,
+    /// What of the model is left to the client, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Puts a plan together and checks it as the runtime will.
@@ -50,32 +51,36 @@ pub fn lower_plan(
     let fault = |place: &str, what: String| {
         Diagnostic::new(Code::Internal, place, what, "this is a fault of heqc; please report it")
     };
-    let order = toposort(&program.graph, None)
-        .map_err(|_| fault(&network.name, "the secure program has a cycle".to_owned()))?;
     let rlwe = parameter_sets(selection);
     let mut values = HashMap::new();
-    let mut layers = Vec::with_capacity(order.len());
-    let mut weights = Vec::new();
-    for index in order {
+    let mut layers = Vec::with_capacity(program.graph.node_count());
+    let (mut linear, mut tables) = (Vec::new(), Vec::new());
+    // Every node comes after its operands.
+    for index in program.graph.node_indices() {
         let node = &program.graph[index];
-        let operand = program.graph.neighbors_directed(index, petgraph::Incoming).next();
-        let Some(operand) = operand else {
+        if matches!(node.op, SecureOp::Input { .. }) {
             values.insert(index, ValueId(0));
             continue;
-        };
+        }
+        let origin = &node.origin;
         let kind = layer_kind(index, node, selection, &rlwe)
-            .ok_or_else(|| fault(&node.name, "no candidate was chosen".to_owned()))?;
-        let operand = *values
-            .get(&operand)
-            .ok_or_else(|| fault(&node.name, "reads a value that is not made".to_owned()))?;
+            .ok_or_else(|| fault(&origin.name, "no candidate was chosen".to_owned()))?;
+        let nodes = program.operands(index);
+        let operands: Option<Vec<ValueId>> =
+            nodes.iter().map(|operand| values.get(operand).copied()).collect();
+        let operands = operands
+            .ok_or_else(|| fault(&origin.name, "reads a value that is not made".to_owned()))?;
         layers.push(Layer {
-            name: node.name.clone(),
-            operator: node.operator.clone(),
-            operand,
+            name: origin.name.clone(),
+            operator: origin.operator.clone(),
+            tensor: origin.tensor.clone(),
+            operands,
             kind,
         });
         values.insert(index, ValueId(layers.len()));
-        weights.extend(linear_weights(network, node));
+        linear.extend(linear_weights(network, node));
+        let operand = nodes.first().map(|&operand| program.graph[operand].result.domain);
+        tables.extend(operand.and_then(|operand| table_entries(network, node, operand)));
     }
     let spec = PlanSpec {
         model: network.name.clone(),
@@ -90,16 +95,20 @@ pub fn lower_plan(
         layers,
     };
     let (plan, plan_bytes) = codec::encode_plan(spec).map_err(|error| {
-        if matches!(error, codec::CodecError::Rejected(_)) {
-            fault(&network.name, error.to_string())
+        let codec::CodecError::Rejected(found) = &error else {
+            return error.into_diagnostic(&network.name);
+        };
+        if found.is_too_large {
+            let remedy = "no plan of this size could be run; use smaller tensors or fewer layers";
+            Diagnostic::new(Code::TooLarge, &network.name, found.to_string(), remedy)
         } else {
-            error.into_diagnostic(&network.name)
+            fault(&network.name, error.to_string())
         }
     })?;
-    let weights = WeightsSpec { plan: plan.digest(), layers: weights };
+    let weights = WeightsSpec { plan: plan.digest(), layers: linear, tables };
     let weights = ServerWeights::check(weights, &plan, &network.name)
         .map_err(|error| fault(&error.place, error.what))?;
-    Ok(Compiled { plan, plan_bytes, weights })
+    Ok(Compiled { plan, plan_bytes, weights, notes: Vec::new() })
 }
 
 /// The distinct parameter sets in ascending order: a key for each.
@@ -116,9 +125,9 @@ fn layer_kind(
     selection: &Selection,
     rlwe: &[RlweSpec],
 ) -> Option<LayerKind> {
-    Some(match node.op {
+    Some(match &node.op {
         SecureOp::Input { .. } => return None,
-        SecureOp::Linear(op) => {
+        &SecureOp::Linear(op) => {
             let chosen = selection.linear.get(&index)?;
             let choice = LinearChoice {
                 rlwe: rlwe.iter().position(|set| *set == chosen.rlwe)?,
@@ -129,22 +138,61 @@ fn layer_kind(
             };
             LayerKind::Linear { op, choice }
         }
-        SecureOp::Requantize { widths, range } => {
+        SecureOp::Combine(op) => LayerKind::Combine(op.clone()),
+        &SecureOp::Requantize { widths, range } => {
             LayerKind::Requantize { widths, range, form: *selection.requantize.get(&index)? }
         }
-        SecureOp::MaxPool { window } => LayerKind::MaxPool { window },
-        SecureOp::ToArithmetic { bits, lo } => LayerKind::ToArithmetic { bits, lo },
-        SecureOp::Flatten => LayerKind::Flatten,
+        &SecureOp::MaxPool { window } => LayerKind::MaxPool { window },
+        &SecureOp::Table { widths, lo } => LayerKind::Table { widths, lo },
+        &SecureOp::View(view) => LayerKind::View(view),
+        &SecureOp::Reshape(shape) => LayerKind::Reshape(shape),
+        SecureOp::Concat => LayerKind::Concat,
+        &SecureOp::ToArithmetic { bits } => LayerKind::ToArithmetic { bits },
+        &SecureOp::ToBoolean { bits, lo } => LayerKind::ToBoolean { bits, lo },
         SecureOp::Open => LayerKind::Open,
     })
 }
 
 fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearWeights> {
-    let layer = network.layers.get(node.integer_layer?)?;
-    let (IntegerOp::Linear(op), SecureOp::Linear(secure)) = (&layer.op, &node.op) else {
+    let (layer, term) = node.origin.secret?;
+    let (IntegerOp::Sum(op), SecureOp::Linear(secure)) = (&network.layers.get(layer)?.op, &node.op)
+    else {
         return None;
     };
+    let Term::Linear(linear) = op.terms.get(term)? else { return None };
+    let is_first = op.linear_terms().next().is_some_and(|(first, _)| first == term);
     // Only the sum with the requantization's offset must fit; a bias alone counts mod 2^l.
-    let bias = op.bias.iter().map(|&bias| wrap(bias, secure.acc_bits)).collect();
-    Some(LinearWeights { weights: op.weights.clone(), multipliers: op.multipliers.clone(), bias })
+    let wrapped = |&bias: &i64| if is_first { wrap(bias, secure.acc_bits) } else { 0 };
+    Some(LinearWeights {
+        weights: linear.weights.clone(),
+        multipliers: linear.multipliers.clone(),
+        bias: op.bias.iter().map(wrapped).collect(),
+    })
+}
+
+/// The table of a step whose operand lives as `operand`: an entry for every index, beyond the
+/// function's input that of the nearest integer.
+fn table_entries(
+    network: &IntegerNetwork,
+    node: &SecureNode,
+    operand: Domain,
+) -> Option<TableEntries> {
+    let (layer, _) = node.origin.secret?;
+    let (
+        IntegerOp::Table(table),
+        &SecureOp::Table { widths, lo },
+        Domain::Boolean { lo: first, .. },
+    ) = (&network.layers.get(layer)?.op, &node.op, operand)
+    else {
+        return None;
+    };
+    let TableOp { input, values, .. } = table;
+    let size = usize::try_from(input.hi.checked_sub(input.lo)?).ok()? + 1;
+    let entry = |values: &[i64], index: i64| {
+        let at = first.checked_add(index)?.clamp(input.lo, input.hi).checked_sub(input.lo)?;
+        u8::try_from(values.get(usize::try_from(at).ok()?)?.checked_sub(lo)?).ok()
+    };
+    let indices = 0..1_i64 << widths.input_bits.min(8);
+    let entries = values.chunks(size).flat_map(|one| indices.clone().map(move |i| entry(one, i)));
+    Some(TableEntries { entries: entries.collect::<Option<_>>()? })
 }

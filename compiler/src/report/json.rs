@@ -19,6 +19,8 @@ pub fn to_json(plan: &Plan) -> Value {
                 "operator": row.layer.operator,
                 "kind": row.layer.kind.op().name(),
                 "kernel": row.layer.kind.kernel(),
+                "tensor": row.layer.tensor,
+                "operands": row.layer.operands,
                 "output": row.shape,
                 "choices": choices(&row.layer.kind),
                 "cost": part(&row.cost),
@@ -86,13 +88,27 @@ fn choices(kind: &LayerKind) -> Value {
         }),
         LayerKind::Requantize { widths, range, form } => json!({
             "acc_bits": widths.acc_bits,
+            "guard_bits": widths.guard_bits,
             "shift": widths.shift,
             "lo": range.lo,
             "hi": range.hi,
             "digit_bits": form.digit_bits,
         }),
         LayerKind::MaxPool { window } => json!({"window": window}),
-        LayerKind::ToArithmetic { bits, .. } => json!({"share_bits": bits}),
-        LayerKind::Flatten | LayerKind::Open => json!({}),
+        LayerKind::Combine(op) => json!({
+            "acc_bits": op.acc_bits,
+            "guard_bits": op.guard_bits,
+            "constant": op.constant,
+            "terms": op.terms,
+        }),
+        LayerKind::Table { widths, lo } => json!({
+            "input_bits": widths.input_bits,
+            "result_bits": widths.result_bits,
+            "lo": lo,
+        }),
+        LayerKind::View(view) => json!({"axes": view.axes}),
+        LayerKind::ToArithmetic { bits } => json!({"share_bits": bits}),
+        LayerKind::ToBoolean { bits, lo } => json!({"bits": bits, "lo": lo}),
+        LayerKind::Reshape(_) | LayerKind::Concat | LayerKind::Open => json!({}),
     }
 }

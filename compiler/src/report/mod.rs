@@ -8,7 +8,7 @@ pub use table::to_table;
 
 use heq_ir::plan::cost::PartCost;
 use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan};
-use heq_ir::secure::Domain;
+use heq_ir::secure::{Domain, ValueType};
 
 /// One row of the report: a step with its choices and cost.
 struct Row<'a> {
@@ -18,6 +18,8 @@ struct Row<'a> {
     linear: Option<LinearStep<'a>>,
     cost: PartCost,
     shape: String,
+    /// Type of the first operand.
+    operand: Option<ValueType>,
 }
 
 fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
@@ -26,25 +28,37 @@ fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
         layer,
         activation_bits: activation_bits(plan, layer),
         linear: plan.linear_step(index),
+        operand: plan.operands(index).first().copied(),
         cost,
         shape: plan.values().get(index + 1).map_or(String::new(), |value| value.shape.to_string()),
     })
 }
 
-/// Width of the integers that a step reads: of the client's input, or of the bits behind the shares.
+/// Width of the integers that a step reads: of the client's input, of the bits behind the shares, or
+/// of the shares themselves.
 fn activation_bits(plan: &Plan, layer: &Layer) -> u32 {
-    let mut value = layer.operand.0;
+    let mut layer = layer;
     loop {
-        match plan.values().get(value).map(|value| value.domain) {
-            Some(Domain::Client) => return plan.spec().input.quantization.range.bits(),
-            Some(Domain::Boolean { bits }) => return bits,
-            Some(Domain::Arithmetic { .. }) if value > 0 => {
+        let Some(operand) = layer.operands.first() else { return 0 };
+        match plan.values().get(operand.0).map(|value| value.domain) {
+            Some(Domain::Client { range }) => return range.bits(),
+            Some(Domain::Boolean { bits, .. }) => return bits,
+            Some(Domain::Arithmetic { bits }) => {
                 // Values are numbered after their makers, and a maker reads an earlier value.
-                value = plan.layers()[value - 1].operand.0;
+                let Some(maker) = operand.0.checked_sub(1) else { return bits };
+                layer = &plan.layers()[maker];
+                if matches!(layer.kind, LayerKind::Combine(_)) {
+                    return bits;
+                }
             }
             _ => return 0,
         }
     }
+}
+
+/// What an opening reveals.
+fn opened(operand: Option<ValueType>) -> String {
+    operand.map_or(String::new(), |operand| operand.domain.to_string())
 }
 
 /// Widths that matter to a step, in the report's short form.
@@ -58,10 +72,16 @@ fn bits(row: &Row<'_>) -> String {
             let (l, s, b) = (widths.acc_bits, widths.shift, widths.result_bits);
             format!("{l} >> {s} -> {b}, digits {}", form.digit_bits)
         }
-        LayerKind::ToArithmetic { bits, .. } => format!("mod 2^{bits}"),
+        LayerKind::Combine(op) => format!("{} terms, acc{}", op.terms.len(), op.acc_bits),
+        LayerKind::Table { widths, .. } => {
+            format!("{} -> {}", widths.input_bits, widths.result_bits)
+        }
+        LayerKind::ToArithmetic { bits } => format!("mod 2^{bits}"),
+        LayerKind::ToBoolean { bits, .. } => format!("{bits} bits"),
         LayerKind::MaxPool { window } => {
             format!("{}x{} window", window.kernel[0], window.kernel[1])
         }
-        LayerKind::Flatten | LayerKind::Open => String::new(),
+        LayerKind::Open => opened(row.operand),
+        LayerKind::View(_) | LayerKind::Reshape(_) | LayerKind::Concat => String::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{bits, rows};
 use comfy_table::{CellAlignment, Table, presets};
-use heq_ir::diagnostic::printable;
+use heq_ir::diagnostic::{cell, printable};
 use heq_ir::layout::ConvTile;
 use heq_ir::params::security::COMPUTATIONAL_SECURITY_BITS;
 use heq_ir::plan::Plan;
@@ -35,7 +35,7 @@ pub fn to_table(plan: &Plan) -> String {
     let spec = plan.spec();
     let mut text = format!(
         "model {}   plan {}\n\
-         input {} {}   output {} of {} values, opened to the client as logits\n\
+         input {} {}   output {} of {} values, opened to the client\n\
          accumulators {}   failure and leakage at most 2^-{} an inference   {} bit security\n\
          bytes are on the wire, headers included; up is client to server\n\n",
         printable(&spec.model),
@@ -64,7 +64,7 @@ pub fn to_table(plan: &Plan) -> String {
         table.add_row([
             (index + 1).to_string(),
             printable(&row.layer.operator),
-            printable(&row.layer.name),
+            cell(&row.layer.name),
             row.layer.kind.kernel().to_owned(),
             bits(&row),
             row.shape,
@@ -95,10 +95,11 @@ pub fn to_table(plan: &Plan) -> String {
     text
 }
 
-/// A tile as `rows x columns` of outputs, then input channels to kernels.
+/// A tile as `rows x columns` of outputs, then input channels to kernels, of so many groups.
 fn tile(tile: &ConvTile) -> String {
     let [rows, columns] = tile.output;
-    format!("{rows}x{columns} {}>{}", tile.in_channels, tile.out_channels)
+    let groups = if tile.groups > 1 { format!(" *{}", tile.groups) } else { String::new() };
+    format!("{rows}x{columns} {}>{}{groups}", tile.in_channels, tile.out_channels)
 }
 
 fn line(text: &mut String, what: &str, cost: &PartCost) {

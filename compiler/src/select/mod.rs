@@ -4,7 +4,7 @@
 //! on its own, the candidate that moves the fewest bytes; ties go to fewer products, then to the
 //! smaller ring, so that the same model always gives the same plan.
 
-use crate::analysis::range::LinearFacts;
+use crate::analysis::range::NetworkFacts;
 use crate::kernel::conv_coefficient::{self, Candidate};
 use crate::kernel::requantize;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -23,13 +23,13 @@ pub struct Selection {
     pub requantize: HashMap<NodeIndex, RequantizeForm>,
 }
 
-/// Chooses for every step of `program`; `facts` are those of the integer layers.
+/// Chooses for every step of `program`; `facts` are those of the integer network.
 ///
 /// # Errors
 /// [`Code::NoParameters`] for every linear step that has no candidate.
 pub fn choose(
     program: &SecureProgram,
-    facts: &[Option<LinearFacts>],
+    facts: &NetworkFacts,
     error_budget_log2: u32,
 ) -> Result<Selection, Diagnostics> {
     let margin = required_margin(linear_outputs(program), error_budget_log2);
@@ -39,8 +39,10 @@ pub fn choose(
         let node = &program.graph[index];
         match &node.op {
             SecureOp::Linear(op) => {
-                let layer_facts = node.integer_layer.and_then(|layer| facts.get(layer)?.as_ref());
-                let norms = layer_facts.map_or(&[][..], |facts| &facts.kernel_norms_squared);
+                let norms = node.origin.secret.and_then(|(layer, term)| {
+                    facts.sums.get(layer)?.as_ref()?.kernel_norms_squared.get(term)
+                });
+                let norms = norms.map_or(&[][..], Vec::as_slice);
                 let candidates = conv_coefficient::candidates(op, norms, margin);
                 let rank = |c: &Candidate| (c.bytes, c.counts.products(), c.rlwe, c.tile.output);
                 match candidates.into_iter().min_by_key(rank) {
@@ -49,7 +51,7 @@ pub fn choose(
                     }
                     None => found.push(Diagnostic::new(
                         Code::NoParameters,
-                        &node.name,
+                        &node.origin.name,
                         format!(
                             "an accumulator of {} bits leaves no room for noise in a modulus that \
                              is secure and at most {} bits wide",
@@ -72,9 +74,14 @@ pub fn choose(
                 }
             }
             SecureOp::Input { .. }
+            | SecureOp::Combine(_)
             | SecureOp::MaxPool { .. }
+            | SecureOp::Table { .. }
+            | SecureOp::View(_)
+            | SecureOp::Reshape(_)
+            | SecureOp::Concat
             | SecureOp::ToArithmetic { .. }
-            | SecureOp::Flatten
+            | SecureOp::ToBoolean { .. }
             | SecureOp::Open => {}
         }
     }

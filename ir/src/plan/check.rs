@@ -1,24 +1,29 @@
 //! The rules that every plan keeps. Whoever reads a plan checks them all again.
 //!
 //! 1. Sizes, so that neither checking nor running a hostile plan takes absurd time or memory: at most
-//!    [`MAX_LAYERS`] steps; [`MAX_ELEMENTS`] elements a tensor, and a pooling's windows together;
-//!    [`MAX_WEIGHTS`] weights and [`MAX_COEFFICIENTS`] coefficients of requests, responses and weight
-//!    polynomials each a layer; [`MAX_TOTAL_ELEMENTS`] elements and [`MAX_ROTS`] random OTs in all.
-//! 2. Every step reads the input or the result of an earlier step, and that value's domain and shape
-//!    are ones that the step may read ([`SecureOp::result_type`]). Every value but the last is read.
-//! 3. The last step opens an accumulator, and no other does.
+//!    [`MAX_LAYERS`] steps; [`MAX_ELEMENTS`] elements a tensor, and the windows of a pooling or of a
+//!    term together; [`MAX_WEIGHTS`] weights and [`MAX_COEFFICIENTS`] coefficients of requests,
+//!    responses and weight polynomials each a layer; [`MAX_TOTAL_ELEMENTS`] elements of values, and
+//!    elements that local steps read, and [`MAX_ROTS`] random OTs in all; [`MAX_MESSAGE_BYTES`] a
+//!    message.
+//! 2. Every step reads the input or results of earlier steps, and their domains and shapes are ones
+//!    that the step may read ([`SecureOp::result_type`]). Every value but the last is read.
+//! 3. The last step opens a value, and no other does.
 //! 4. Every parameter set satisfies the security table; the sets ascend and each is used; every
-//!    index and layout is valid; folded weights are below every modulus.
+//!    index and layout is valid; folded weights are below every prime.
 //! 5. The noise of all outputs together stays within the error budget, which is at most `2^-40`.
-//! 6. Scales are positive and finite; the input range lies within 8 bits; the preparation has a value
-//!    for every channel or none.
+//! 6. Scales are positive and finite; the input range lies within 8 bits, and its zero point within
+//!    its type; the input's map and the preparation are finite, with a value for every channel, one
+//!    for all, or (of the preparation) none.
 
 use super::{LayerKind, Plan, PlanDigest, PlanSpec};
+use crate::geometry::Window;
+use crate::integer::{InputElement, NetworkInput};
 use crate::layout::ConvLayout;
 use crate::params::RlweParams;
 use crate::params::noise::{NoiseModel, is_allowed_budget, required_margin};
 use crate::protocol::requantize::RequantizeForm;
-use crate::secure::{MAX_ELEMENTS, SecureOp, ValueType};
+use crate::secure::{CombineTerm, MAX_ELEMENTS, SecureOp, ValueType};
 
 /// Most steps of a plan.
 const MAX_LAYERS: usize = 10_000;
@@ -32,8 +37,11 @@ const MAX_COEFFICIENTS: usize = 1 << 28;
 /// Most window positions of all poolings together: each is a value of its own in the circuit.
 const MAX_POSITIONS: usize = 1 << 20;
 
-/// Most elements of all values together.
+/// Most elements of all values together, and of all windows of local steps.
 const MAX_TOTAL_ELEMENTS: usize = 1 << 32;
+
+/// Largest payload of one message, in bytes: a party holds it as a whole.
+const MAX_MESSAGE_BYTES: u64 = 1 << 30;
 
 /// Most random OTs of one inference.
 const MAX_ROTS: u64 = 1 << 34;
@@ -46,6 +54,8 @@ pub struct PlanError {
     pub layer: Option<String>,
     /// What is wrong.
     pub what: String,
+    /// Whether the plan is refused for its size alone: rule 1 of the list.
+    pub is_too_large: bool,
 }
 
 impl Plan {
@@ -68,7 +78,17 @@ impl Plan {
         plan.check_sizes()?;
         plan.traffic = (0..plan.spec.layers.len()).map(|index| plan.count_layer(index)).collect();
         if plan.rots().total() > MAX_ROTS {
-            return Err(plan_error("needs too many random OTs"));
+            return Err(PlanError {
+                is_too_large: true,
+                ..plan_error("needs too many random OTs")
+            });
+        }
+        for (layer, traffic) in plan.spec.layers.iter().zip(&plan.traffic) {
+            if traffic.largest_message() > MAX_MESSAGE_BYTES {
+                let what = "one of its messages is too large".to_owned();
+                let layer = Some(layer.name.clone());
+                return Err(PlanError { layer, what, is_too_large: true });
+            }
         }
         Ok(plan)
     }
@@ -88,20 +108,51 @@ impl Plan {
 
     /// Bounds the work of counting and running the plan; windows are bounded before they are counted.
     fn check_sizes(&self) -> Result<(), PlanError> {
-        let total: usize = self.values.iter().map(|value| value.shape.len()).sum();
-        let mut positions = 0;
+        let mut positions = 0_usize;
+        let mut work: usize = self.values.iter().map(|value| value.shape.len()).sum();
         for (index, layer) in self.spec.layers.iter().enumerate() {
-            let LayerKind::MaxPool { window } = &layer.kind else { continue };
-            let area = window.kernel[0] * window.kernel[1];
-            positions += area;
-            let windows = area.checked_mul(self.values[index + 1].shape.len());
-            if windows.is_none_or(|windows| windows > MAX_ELEMENTS) || positions > MAX_POSITIONS {
-                let what = "its windows are too large".to_owned();
-                return Err(PlanError { layer: Some(layer.name.clone()), what });
+            let fail = |what: &str| PlanError {
+                layer: Some(layer.name.clone()),
+                what: what.to_owned(),
+                is_too_large: true,
+            };
+            let output = self.values[index + 1].shape.len();
+            let windows = |window: &Window| {
+                let elements =
+                    window.kernel[0].checked_mul(window.kernel[1])?.checked_mul(output)?;
+                (elements <= MAX_ELEMENTS).then_some(elements)
+            };
+            let too_large = || fail("its windows are too large");
+            match &layer.kind {
+                LayerKind::MaxPool { window } => {
+                    work = work.saturating_add(windows(window).ok_or_else(too_large)?);
+                    positions = positions.saturating_add(window.kernel[0] * window.kernel[1]);
+                }
+                LayerKind::Combine(op) => {
+                    for term in &op.terms {
+                        let CombineTerm::Scaled(term) = term else { continue };
+                        work = work.saturating_add(windows(&term.window).ok_or_else(too_large)?);
+                    }
+                }
+                LayerKind::Linear { .. }
+                | LayerKind::Requantize { .. }
+                | LayerKind::Table { .. }
+                | LayerKind::View(_)
+                | LayerKind::Reshape(_)
+                | LayerKind::Concat
+                | LayerKind::ToArithmetic { .. }
+                | LayerKind::ToBoolean { .. }
+                | LayerKind::Open => {}
+            }
+            if positions > MAX_POSITIONS {
+                return Err(too_large());
             }
         }
-        if total > MAX_TOTAL_ELEMENTS {
-            return Err(plan_error("has too many elements in all"));
+        if work > MAX_TOTAL_ELEMENTS {
+            return Err(PlanError {
+                is_too_large: true,
+                ..plan_error("has too many elements in all")
+            });
         }
         Ok(())
     }
@@ -110,7 +161,10 @@ impl Plan {
         let outputs = self.linear_outputs();
         let margin = required_margin(outputs, self.spec.error_budget_log2);
         for layer in &self.spec.layers {
-            let fail = |what: String| PlanError { layer: Some(layer.name.clone()), what };
+            let fail = |what: String| {
+                let layer = Some(layer.name.clone());
+                PlanError { layer, what, is_too_large: false }
+            };
             match &layer.kind {
                 LayerKind::Linear { op, choice } => {
                     let params = self
@@ -127,9 +181,12 @@ impl Plan {
                             .iter()
                             .any(|&count| count > MAX_COEFFICIENTS / params.ring_degree())
                     {
-                        return Err(fail("is too large".to_owned()));
+                        return Err(PlanError {
+                            is_too_large: true,
+                            ..fail("is too large".to_owned())
+                        });
                     }
-                    if op.max_folded_weight() >= params.modulus() {
+                    if params.primes().any(|prime| op.max_folded_weight() >= prime) {
                         return Err(fail("its folded weights may exceed the modulus".to_owned()));
                     }
                     let dropped = choice.request_drop_bits.max(choice.response_drop_bits);
@@ -144,14 +201,20 @@ impl Plan {
                         return Err(fail("its noise exceeds the error budget".to_owned()));
                     }
                 }
-                LayerKind::Requantize { form, .. } => {
-                    if !(1..=RequantizeForm::MAX_DIGIT_BITS).contains(&form.digit_bits) {
-                        return Err(fail("digits have 1 to 4 bits".to_owned()));
-                    }
+                LayerKind::Requantize { form, .. }
+                    if !(1..=RequantizeForm::MAX_DIGIT_BITS).contains(&form.digit_bits) =>
+                {
+                    return Err(fail("digits have 1 to 4 bits".to_owned()));
                 }
-                LayerKind::MaxPool { .. }
+                LayerKind::Requantize { .. }
+                | LayerKind::Combine(_)
+                | LayerKind::MaxPool { .. }
+                | LayerKind::Table { .. }
+                | LayerKind::View(_)
+                | LayerKind::Reshape(_)
+                | LayerKind::Concat
                 | LayerKind::ToArithmetic { .. }
-                | LayerKind::Flatten
+                | LayerKind::ToBoolean { .. }
                 | LayerKind::Open => {}
             }
         }
@@ -182,23 +245,18 @@ impl super::LinearChoice {
 }
 
 fn plan_error(what: impl Into<String>) -> PlanError {
-    PlanError { layer: None, what: what.into() }
+    PlanError { layer: None, what: what.into(), is_too_large: false }
 }
 
 fn check_header(spec: &PlanSpec) -> Result<(), PlanError> {
     if !spec.rlwe.is_sorted_by(|a, b| a < b) {
         return Err(plan_error("the parameter sets do not ascend"));
     }
-    let positive = |scale: f64| scale.is_finite() && scale > 0.0;
-    let input = &spec.input.quantization;
-    let ordered = input.range.lo <= input.range.hi;
     if spec.layers.is_empty() || spec.layers.len() > MAX_LAYERS {
         return Err(plan_error(format!("has {} steps", spec.layers.len())));
     }
-    if !ordered || input.range.bits() > 8 || input.range.lo.unsigned_abs() > 1 << 16 {
-        return Err(plan_error("the input range does not lie within 8 bits"));
-    }
-    if !positive(input.scale) || !positive(spec.output_scale) {
+    check_input(&spec.input)?;
+    if !is_positive(spec.output_scale) {
         return Err(plan_error("a scale is not positive and finite"));
     }
     if let Err(error) = spec.preparation.check_channels(spec.input.shape.channels) {
@@ -214,10 +272,38 @@ fn check_header(spec: &PlanSpec) -> Result<(), PlanError> {
     Ok(())
 }
 
+fn is_positive(scale: f64) -> bool {
+    scale.is_finite() && scale > 0.0
+}
+
+fn check_input(input: &NetworkInput) -> Result<(), PlanError> {
+    let range = input.quantization.range;
+    if range.lo > range.hi || range.bits() > 8 || range.lo.unsigned_abs() > 1 << 16 {
+        return Err(plan_error("the input range does not lie within 8 bits"));
+    }
+    if !is_positive(input.quantization.scale) {
+        return Err(plan_error("a scale is not positive and finite"));
+    }
+    let numbers = [&input.map.multiplier, &input.map.offset];
+    if !numbers.iter().all(|list| [1, input.shape.channels].contains(&list.len())) {
+        return Err(plan_error("the input's map has another number of channels"));
+    }
+    if !numbers.into_iter().flatten().all(|number| number.is_finite()) {
+        return Err(plan_error("the input's map is not finite"));
+    }
+    if let InputElement::Integer { ty, zero_point } = input.element {
+        let values = ty.range();
+        if !(1..=63).contains(&ty.bits) || !(values.lo..=values.hi).contains(&zero_point) {
+            return Err(plan_error("the input's zero point does not lie within its type"));
+        }
+    }
+    Ok(())
+}
+
 /// Every value but the last is read: a value that is never read would be held to the end.
 fn check_reads(spec: &PlanSpec) -> Result<(), PlanError> {
     let mut read = vec![false; spec.layers.len() + 1];
-    spec.layers.iter().for_each(|layer| read[layer.operand.0] = true);
+    spec.layers.iter().flat_map(|layer| &layer.operands).for_each(|id| read[id.0] = true);
     match read[..spec.layers.len()].iter().position(|read| !read) {
         Some(value) => Err(plan_error(format!("value {value} is never read"))),
         None => Ok(()),
@@ -225,21 +311,24 @@ fn check_reads(spec: &PlanSpec) -> Result<(), PlanError> {
 }
 
 fn infer_types(spec: &PlanSpec) -> Result<Vec<ValueType>, PlanError> {
-    let input = SecureOp::Input { shape: spec.input.shape }
-        .result_type(None)
-        .map_err(|error| plan_error(error.to_string()))?;
+    let input = SecureOp::Input { shape: spec.input.shape, range: spec.input.quantization.range };
+    let input = input.result_type(&[]).map_err(|error| plan_error(error.to_string()))?;
     let mut values = vec![input];
     let last = spec.layers.len() - 1;
     for (index, layer) in spec.layers.iter().enumerate() {
-        let fail = |what: String| PlanError { layer: Some(layer.name.clone()), what };
-        let operand = values
-            .get(layer.operand.0)
+        let fail = |what: String| {
+            let layer = Some(layer.name.clone());
+            PlanError { layer, what, is_too_large: false }
+        };
+        let operands = layer.operands.iter().map(|id| values.get(id.0).copied());
+        let operands: Vec<ValueType> = operands
+            .collect::<Option<_>>()
             .ok_or_else(|| fail("reads a value that is not made yet".to_owned()))?;
         let op = layer.kind.op();
         if (index == last) != (op == SecureOp::Open) {
             return Err(fail("the last step, and no other, opens the result".to_owned()));
         }
-        values.push(op.result_type(Some(*operand)).map_err(|error| fail(error.to_string()))?);
+        values.push(op.result_type(&operands).map_err(|error| fail(error.to_string()))?);
     }
     Ok(values)
 }

@@ -115,7 +115,12 @@ impl LayerKind {
             Self::Requantize { .. } => "RequantizeRipple",
             Self::MaxPool { .. } => "MaxPoolTree",
             Self::ToArithmetic { .. } => "BitsToArithmetic",
-            Self::Flatten => "Local",
+            Self::Table { .. } => "TableLookup",
+            Self::Combine(_)
+            | Self::View(_)
+            | Self::Reshape(_)
+            | Self::Concat
+            | Self::ToBoolean { .. } => "Local",
             Self::Open => "OpenToClient",
         }
     }

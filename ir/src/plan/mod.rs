@@ -13,13 +13,14 @@ pub mod weights;
 pub use check::PlanError;
 pub use traffic::{HELLO_BYTES, open_bytes, to_arithmetic_bytes};
 
-use crate::geometry::Window;
-use crate::integer::{IntRange, NetworkInput, ValueId};
+use crate::geometry::{Chw, Window};
+use crate::integer::{IntRange, NetworkInput, ValueId, View};
 use crate::layout::{ConvLayout, ConvTile};
 use crate::params::{RlweParams, RlweSpec};
 use crate::preparation::InputPreparation;
 use crate::protocol::requantize::{RequantizeForm, RequantizeWidths};
-use crate::secure::{LinearOp, SecureOp, ValueType};
+use crate::protocol::table::TableWidths;
+use crate::secure::{CombineOp, LinearOp, SecureOp, ValueType};
 use crate::traffic::Traffic;
 use serde::{Deserialize, Serialize};
 
@@ -73,14 +74,16 @@ pub struct Layer {
     pub name: String,
     /// ONNX operator type of that node.
     pub operator: String,
-    /// The value that it reads: 0 is the input, `i + 1` the result of step `i`.
-    pub operand: ValueId,
+    /// ONNX tensor whose integers the result holds, zero point removed; empty if those of none.
+    pub tensor: String,
+    /// The values that it reads: 0 is the input, `i + 1` the result of step `i`.
+    pub operands: Vec<ValueId>,
     /// What it does and how.
     pub kind: LayerKind,
 }
 
 /// What a step does and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LayerKind {
     /// Linear layer under homomorphic encryption.
     Linear {
@@ -89,6 +92,8 @@ pub enum LayerKind {
         /// How it is computed.
         choice: LinearChoice,
     },
+    /// Sum of accumulators and scaled values; each party adds its own shares.
+    Combine(CombineOp),
     /// Rounding shift and clamp.
     Requantize {
         /// Widths of the circuit.
@@ -103,15 +108,31 @@ pub enum LayerKind {
         /// The window.
         window: Window,
     },
+    /// The server's table, looked up for every element.
+    Table {
+        /// Widths of the protocol.
+        widths: TableWidths,
+        /// The value that an entry of 0 stands for.
+        lo: i64,
+    },
+    /// Elements picked, moved, or padded with zeros.
+    View(View),
+    /// The same elements as another shape.
+    Reshape(Chw),
+    /// Operands one after the other along the channels.
+    Concat,
     /// Bits to arithmetic shares.
     ToArithmetic {
         /// Width L of the shares in bits.
         bits: u32,
+    },
+    /// The client's values as shared bits.
+    ToBoolean {
+        /// Bits an element.
+        bits: u32,
         /// The value that all-zero bits stand for.
         lo: i64,
     },
-    /// The same elements as a vector.
-    Flatten,
     /// Opens the result to the client.
     Open,
 }
@@ -120,12 +141,17 @@ impl LayerKind {
     /// What the step computes, without how.
     #[must_use]
     pub fn op(&self) -> SecureOp {
-        match *self {
-            Self::Linear { op, .. } => SecureOp::Linear(op),
-            Self::Requantize { widths, range, .. } => SecureOp::Requantize { widths, range },
-            Self::MaxPool { window } => SecureOp::MaxPool { window },
-            Self::ToArithmetic { bits, lo } => SecureOp::ToArithmetic { bits, lo },
-            Self::Flatten => SecureOp::Flatten,
+        match self {
+            Self::Linear { op, .. } => SecureOp::Linear(*op),
+            Self::Combine(op) => SecureOp::Combine(op.clone()),
+            &Self::Requantize { widths, range, .. } => SecureOp::Requantize { widths, range },
+            &Self::MaxPool { window } => SecureOp::MaxPool { window },
+            &Self::Table { widths, lo } => SecureOp::Table { widths, lo },
+            &Self::View(view) => SecureOp::View(view),
+            &Self::Reshape(shape) => SecureOp::Reshape(shape),
+            Self::Concat => SecureOp::Concat,
+            &Self::ToArithmetic { bits } => SecureOp::ToArithmetic { bits },
+            &Self::ToBoolean { bits, lo } => SecureOp::ToBoolean { bits, lo },
             Self::Open => SecureOp::Open,
         }
     }
@@ -210,9 +236,11 @@ impl Plan {
         &self.values
     }
 
-    /// Type of the value that step `index` reads, if there is such a step.
-    fn operand(&self, index: usize) -> Option<ValueType> {
-        self.values.get(self.spec.layers.get(index)?.operand.0).copied()
+    /// Types of the values that step `index` reads, in order; empty if there is no such step.
+    #[must_use]
+    pub fn operands(&self, index: usize) -> Vec<ValueType> {
+        let operands = self.spec.layers.get(index).map_or(&[][..], |layer| &layer.operands);
+        operands.iter().filter_map(|id| self.values.get(id.0).copied()).collect()
     }
 
     /// Number of integer outputs.

@@ -1,9 +1,12 @@
 //! The exact traffic of a plan: set-up, correlations and every step.
 
+pub use crate::protocol::open::open_bytes;
+
 use super::{LayerKind, Plan};
 use crate::params::security::COMPUTATIONAL_SECURITY_BITS;
 use crate::protocol::count::CountMachine;
 use crate::protocol::max_pool::max_over_positions;
+use crate::protocol::open;
 use crate::protocol::requantize::requantize;
 use crate::protocol::{packed_bytes, plane_bytes};
 use crate::secure::Domain;
@@ -64,7 +67,9 @@ impl Plan {
 
     /// Counts the traffic of step `index`; empty if there is no such step.
     pub(super) fn count_layer(&self, index: usize) -> Traffic {
-        let (Some(layer), Some(operand)) = (self.layers().get(index), self.operand(index)) else {
+        let (Some(layer), Some(operand)) =
+            (self.layers().get(index), self.operands(index).first().copied())
+        else {
             return Traffic::default();
         };
         let elements = operand.shape.len();
@@ -76,7 +81,10 @@ impl Plan {
                 machine.finish()
             }
             LayerKind::MaxPool { window } => {
-                let Domain::Boolean { bits } = operand.domain else { return Traffic::default() };
+                // The client pools its own values by itself.
+                let Domain::Boolean { bits, .. } = operand.domain else {
+                    return Traffic::default();
+                };
                 let Some(output) = self.values().get(index + 1) else { return Traffic::default() };
                 let mut machine = CountMachine::new(output.shape.len());
                 let positions = window.kernel[0] * window.kernel[1];
@@ -84,8 +92,8 @@ impl Plan {
                 let Ok(_) = max_over_positions(&mut machine, vec![value; positions]);
                 machine.finish()
             }
-            LayerKind::ToArithmetic { bits, .. } => {
-                let Domain::Boolean { bits: planes } = operand.domain else {
+            LayerKind::ToArithmetic { bits } => {
+                let Domain::Boolean { bits: planes, .. } = operand.domain else {
                     return Traffic::default();
                 };
                 let (up, down) = to_arithmetic_bytes(elements, planes, *bits);
@@ -95,17 +103,20 @@ impl Plan {
                 };
                 Traffic::new(vec![Step::Exchange { up, down }], rots)
             }
-            LayerKind::Flatten => Traffic::default(),
-            LayerKind::Open => {
-                let Domain::Accumulator { acc_bits, .. } = operand.domain else {
-                    return Traffic::default();
-                };
-                let (up, down) = open_bytes(elements, acc_bits);
-                let rots = RotCounts { server_sends: elements as u64, client_sends: 0 };
-                let steps =
-                    vec![Step::Up { count: 1, bytes: up }, Step::Down { count: 1, bytes: down }];
-                Traffic::new(steps, rots)
-            }
+            LayerKind::Table { widths, .. } => widths.traffic(elements),
+            LayerKind::Combine(_)
+            | LayerKind::View(_)
+            | LayerKind::Reshape(_)
+            | LayerKind::Concat
+            | LayerKind::ToBoolean { .. } => Traffic::default(),
+            LayerKind::Open => match operand.domain {
+                Domain::Accumulator { acc_bits, guard_bits, .. } => {
+                    open::traffic(elements, acc_bits, guard_bits)
+                }
+                Domain::Arithmetic { bits } => open::traffic(elements, bits, 0),
+                Domain::Boolean { bits, .. } => open::bits_traffic(elements, bits),
+                Domain::Client { .. } | Domain::Revealed => Traffic::default(),
+            },
         }
     }
 
@@ -132,11 +143,4 @@ impl Plan {
 pub fn to_arithmetic_bytes(elements: usize, planes: u32, bits: u32) -> (u64, u64) {
     let corrections = (0..planes).map(|j| packed_bytes(elements, bits - j - 1)).sum();
     (u64::from(planes) * plane_bytes(elements), corrections)
-}
-
-/// Payload bytes up and down of opening accumulators of `acc_bits` bits with one guard bit: a choice
-/// bit, and two messages of `acc_bits` bits an element.
-#[must_use]
-pub fn open_bytes(elements: usize, acc_bits: u32) -> (u64, u64) {
-    (plane_bytes(elements), 2 * packed_bytes(elements, acc_bits))
 }

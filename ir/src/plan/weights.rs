@@ -1,9 +1,9 @@
-//! The server's file: weights, multipliers and biases of the linear steps of one plan.
+//! The server's file: weights, multipliers and biases of the linear steps of one plan, and its tables.
 //!
 //! A [`WeightsSpec`] is what a file says; [`ServerWeights`] are weights that were checked against
 //! their plan, and nothing computes with others. Both are wiped when dropped.
 
-use super::{LinearStep, Plan, PlanDigest};
+use super::{LayerKind, LinearStep, Plan, PlanDigest};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::eval::wrap;
 use crate::secure::{max_multiplier, max_weight};
@@ -24,6 +24,15 @@ pub struct WeightsSpec {
     pub plan: PlanDigest,
     /// One entry for each linear step, in order.
     pub layers: Vec<LinearWeights>,
+    /// One entry for each table step, in order.
+    pub tables: Vec<TableEntries>,
+}
+
+/// The table of one step. Secret to the server.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct TableEntries {
+    /// An entry for every index: one table for all channels, or one after the other for each.
+    pub entries: Vec<u8>,
 }
 
 /// Weights that belong to a plan and keep every bound that its parameters rest on.
@@ -33,7 +42,7 @@ pub struct ServerWeights(WeightsSpec);
 /// The weights of one linear step. Secret to the server.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct LinearWeights {
-    /// Weights `[K, C, R, S]`.
+    /// Weights `[K, C/G, R, S]`.
     pub weights: Vec<i32>,
     /// Multipliers `[K]`.
     pub multipliers: Vec<i64>,
@@ -44,6 +53,12 @@ pub struct LinearWeights {
 impl std::fmt::Debug for WeightsSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "WeightsSpec({} layers of plan {})", self.layers.len(), self.plan)
+    }
+}
+
+impl std::fmt::Debug for TableEntries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TableEntries({} entries)", self.entries.len())
     }
 }
 
@@ -94,6 +109,23 @@ impl ServerWeights {
                 return reject(format!("{file}: {}", plan.layers()[index].name), what);
             }
         }
+        let steps = plan.layers().iter().enumerate();
+        let tables: Vec<usize> = steps
+            .filter(|(_, layer)| matches!(layer.kind, LayerKind::Table { .. }))
+            .map(|(index, _)| index)
+            .collect();
+        if tables.len() != spec.tables.len() {
+            return reject(file.to_owned(), "the number of tables differs from the plan's");
+        }
+        for (index, table) in tables.into_iter().zip(&spec.tables) {
+            if !table.fits(plan, index) {
+                let place = format!("{file}: {}", plan.layers()[index].name);
+                return reject(
+                    place,
+                    "the table has another size or wider entries than the plan's",
+                );
+            }
+        }
         Ok(Self(spec))
     }
 
@@ -113,6 +145,35 @@ impl ServerWeights {
     #[must_use]
     pub fn layers(&self) -> &[LinearWeights] {
         &self.0.layers
+    }
+
+    /// One table for each table step, in order.
+    #[must_use]
+    pub fn tables(&self) -> &[TableEntries] {
+        &self.0.tables
+    }
+}
+
+impl TableEntries {
+    /// The table of a channel that has `2^input_bits` entries.
+    #[must_use]
+    pub fn of_channel(&self, channel: usize, input_bits: u32) -> &[u8] {
+        let size = 1_usize << input_bits.min(8);
+        let start = if self.entries.len() > size { channel.saturating_mul(size) } else { 0 };
+        self.entries.get(start..).and_then(|rest| rest.get(..size)).unwrap_or(&[])
+    }
+
+    /// Whether the table is one of step `index`.
+    fn fits(&self, plan: &Plan, index: usize) -> bool {
+        let (Some(LayerKind::Table { widths, .. }), Some(value)) =
+            (plan.layers().get(index).map(|layer| &layer.kind), plan.values().get(index + 1))
+        else {
+            return false;
+        };
+        let size = 1_usize << widths.input_bits.min(8);
+        let lengths = [size, size.saturating_mul(value.shape.channels)];
+        lengths.contains(&self.entries.len())
+            && self.entries.iter().all(|&entry| u32::from(entry) >> widths.result_bits.min(8) == 0)
     }
 }
 
@@ -147,12 +208,6 @@ impl LinearWeights {
         let squares: Vec<f64> = self.folded().map(|w| w as f64 * w as f64).collect();
         let norms: Vec<f64> =
             squares.chunks(per_kernel).map(|kernel| kernel.iter().sum()).collect();
-        largest_group_norm(&norms, step.choice.tile.out_channels)
+        step.layout.largest_norm_squared(&norms)
     }
-}
-
-/// Largest sum over groups of `group` consecutive kernels, given each kernel's squared norm.
-#[must_use]
-pub fn largest_group_norm(kernel_norms_squared: &[f64], group: usize) -> f64 {
-    kernel_norms_squared.chunks(group.max(1)).map(|g| g.iter().sum()).fold(0.0, f64::max)
 }

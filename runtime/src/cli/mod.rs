@@ -11,7 +11,7 @@ use args::{Arguments, RoleArgument};
 use clap::Parser;
 use heq_data::output::{describe_outputs, outputs_array};
 use heq_data::plan_files::{read_plan, write_file};
-use heq_data::{read_array, to_samples, write_npy};
+use heq_data::{read_array, to_inputs, write_npy};
 use heq_ir::diagnostic::{Code, Diagnostic, ExitStatus};
 use heq_ir::plan::Plan;
 use std::ffi::OsString;
@@ -71,7 +71,7 @@ fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Dia
     let path = arguments.input.as_ref().ok_or_else(|| missing("--input FILE"))?;
     let spec = plan.spec();
     let array = read_array(path, None)?;
-    let samples = to_samples(&array, spec.input.shape, &spec.preparation)?;
+    let mut samples = to_inputs(&array, &spec.input, &spec.preparation)?;
     let limit = arguments.limit.unwrap_or(usize::MAX);
     if samples.is_empty() || limit == 0 {
         let what = "there is no sample to run";
@@ -83,7 +83,8 @@ fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Dia
         let remedy = "give --limit, or split the file";
         return Err(Diagnostic::new(Code::WrongInput, path.display().to_string(), what, remedy));
     }
-    Ok(samples.iter().take(limit).map(|sample| spec.input.quantize(sample)).collect())
+    samples.truncate(limit);
+    Ok(samples)
 }
 
 /// Writes and prints the client's outputs.

@@ -2,7 +2,7 @@
 
 use crate::stats::{Measured, SessionStats};
 use comfy_table::{CellAlignment, Table, presets};
-use heq_ir::diagnostic::printable;
+use heq_ir::diagnostic::cell;
 use heq_ir::plan::Plan;
 use heq_ir::plan::cost::PartCost;
 use std::io::Write;
@@ -22,7 +22,7 @@ pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
         "ms",
     ]);
     for ((layer, cost), measured) in plan.layers().iter().zip(&cost.layers).zip(&stats.layers) {
-        table.add_row(row(&printable(&layer.name), layer.kind.kernel(), cost, measured));
+        table.add_row(row(&cell(&layer.name), layer.kind.kernel(), cost, measured));
     }
     table.add_row(row("all steps", "", &cost.online(), &stats.online()));
     table.add_row(row("random OTs", "", &cost.correlations, &stats.correlations));

@@ -20,7 +20,7 @@ use heq_he::client::SecretKey;
 use heq_he::sampling::Seed;
 use heq_he::server::ZeroKey;
 use heq_ir::plan::Plan;
-use heq_ir::plan::weights::ServerWeights;
+use heq_ir::plan::weights::{ServerWeights, TableEntries};
 use heq_net::Channel;
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
@@ -57,6 +57,7 @@ impl PreparedPlan {
 /// The server's weights, placed and transformed once for all sessions.
 pub struct PreparedServer {
     layers: Vec<PreparedWeights>,
+    tables: Vec<TableEntries>,
 }
 
 impl PreparedServer {
@@ -75,7 +76,7 @@ impl PreparedServer {
                 Ok(PreparedWeights::new(plan.ring(step.choice.rlwe)?, &step, weights))
             })
             .collect::<Result<_, RunError>>()?;
-        Ok(Self { layers })
+        Ok(Self { layers, tables: weights.tables().to_vec() })
     }
 
     /// The weights of the `index`-th linear step.
@@ -84,6 +85,16 @@ impl PreparedServer {
     /// [`RunError::Internal`] if there are none, which [`PreparedServer::new`] rules out.
     pub fn layer(&self, index: usize) -> Result<&PreparedWeights, RunError> {
         self.layers.get(index).ok_or(RunError::Internal { what: "weights are missing" })
+    }
+
+    /// The entries of the `index`-th table step.
+    ///
+    /// # Errors
+    /// [`RunError::Internal`] if there are none, which [`PreparedServer::new`] rules out.
+    pub fn table(&self, index: usize) -> Result<&[u8], RunError> {
+        let table = self.tables.get(index);
+        let table = table.ok_or(RunError::Internal { what: "a table is missing" })?;
+        Ok(&table.entries)
     }
 }
 

@@ -1,0 +1,182 @@
+//! The convolution of the reference evaluator.
+//!
+//! Outputs are computed in strips: what some taps read at the positions of a strip is gathered once,
+//! and every kernel of the group then runs over it, innermost along the positions. All arithmetic is
+//! exact mod `2^64`, so an accumulator mod `2^l` is the result wrapped once.
+
+use crate::geometry::ConvGeometry;
+
+/// Most values gathered at once; they stay in a core's cache while all kernels read them.
+const MAX_GATHERED: usize = 1 << 16;
+
+/// Most taps gathered at once.
+const MAX_TAPS: usize = 1 << 10;
+
+/// Taps that are summed in one pass over a strip.
+const TAPS: usize = 4;
+
+/// `y[k] = sum(w[k]*x) + bias[k]` mod `2^64` with `w: [K, C/G, R, S]`, `x: [C, H, W]`,
+/// `y: [K, OH, OW]`; empty if the geometry has no output or a length is not the geometry's.
+#[must_use]
+pub fn convolve(geometry: &ConvGeometry, w: &[i64], bias: &[i64], x: &[i64]) -> Vec<i64> {
+    let Some(output) = geometry.output() else { return Vec::new() };
+    let (plane, fan_in) = (output.height * output.width, geometry.fan_in());
+    let weights = fan_in.checked_mul(output.channels);
+    if w.is_empty()
+        || weights != Some(w.len())
+        || bias.len() != output.channels
+        || x.len() != geometry.input.len()
+    {
+        return Vec::new();
+    }
+    let mut y: Vec<i64> = bias.iter().flat_map(|&b| std::iter::repeat_n(b, plane)).collect();
+    let kernels = geometry.group_outputs();
+    let taps = fan_in.min(MAX_TAPS);
+    let strip = (MAX_GATHERED / taps).min(plane);
+    let mut gathered = vec![0; taps * strip];
+    let groups = y.chunks_mut(kernels * plane).zip(w.chunks(kernels * fan_in));
+    for (group, (y, w)) in groups.enumerate() {
+        for (start, end) in cut(plane, strip) {
+            for (first, last) in cut(fan_in, taps) {
+                let rows = &mut gathered[..(last - first) * (end - start)];
+                for (tap, row) in (first..last).zip(rows.chunks_mut(end - start)) {
+                    gather(geometry, output.width, group, tap, start, x, row);
+                }
+                for (y, w) in y.chunks_mut(plane).zip(w.chunks(fan_in)) {
+                    accumulate(&mut y[start..end], &w[first..last], rows);
+                }
+            }
+        }
+    }
+    y
+}
+
+/// Consecutive ranges `(start, end)` of at most `size` out of `total`.
+fn cut(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..total).step_by(size).map(move |start| (start, total.min(start + size)))
+}
+
+/// Fills `row` with what `tap` of `group` reads at the output positions from `at` on, of planes that
+/// are `width` wide; zero where it reads padding.
+fn gather(
+    geometry: &ConvGeometry,
+    width: usize,
+    group: usize,
+    tap: usize,
+    mut at: usize,
+    x: &[i64],
+    mut row: &mut [i64],
+) {
+    let (input, window) = (geometry.input, geometry.window);
+    let [r, s] = window.kernel;
+    let channel = group * geometry.group_inputs() + tap / (r * s);
+    let (i, j) = (tap / s % r, tap % s);
+    while !row.is_empty() {
+        let (oy, ox) = (at / width, at % width);
+        let (segment, rest) = row.split_at_mut((width - ox).min(row.len()));
+        let y = (oy * window.strides[0] + i * window.dilations[0]).wrapping_sub(window.pads[0]);
+        let source =
+            if y < input.height { &x[input.index(channel, y, 0)..][..input.width] } else { &[] };
+        let from = ox * window.strides[1] + j * window.dilations[1];
+        for (step, value) in segment.iter_mut().enumerate() {
+            let x = (from + step * window.strides[1]).wrapping_sub(window.pads[1]);
+            *value = source.get(x).copied().unwrap_or(0);
+        }
+        (at, row) = (at + segment.len(), rest);
+    }
+}
+
+/// `y += sum(w[tap]*rows[tap])`.
+fn accumulate(y: &mut [i64], w: &[i64], rows: &[i64]) {
+    let length = y.len();
+    let mut rows = rows.chunks(TAPS * length);
+    let mut taps = w.chunks_exact(TAPS);
+    for (w, rows) in taps.by_ref().zip(rows.by_ref()) {
+        let (a, rows) = rows.split_at(length);
+        let (b, rows) = rows.split_at(length);
+        let (c, d) = rows.split_at(length);
+        for ((((y, a), b), c), d) in y.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            let left = w[0].wrapping_mul(*a).wrapping_add(w[1].wrapping_mul(*b));
+            let right = w[2].wrapping_mul(*c).wrapping_add(w[3].wrapping_mul(*d));
+            *y = y.wrapping_add(left).wrapping_add(right);
+        }
+    }
+    let rest = rows.next().unwrap_or(&[]).chunks(length);
+    for (&w, row) in taps.remainder().iter().zip(rest) {
+        for (y, x) in y.iter_mut().zip(row) {
+            *y = y.wrapping_add(w.wrapping_mul(*x));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::{Chw, Window};
+    use proptest::prelude::*;
+
+    fn naive(g: &ConvGeometry, w: &[i64], bias: &[i64], x: &[i64]) -> Vec<i64> {
+        let output = g.output().unwrap();
+        let (plane, [r, s]) = (output.height * output.width, g.window.kernel);
+        (0..output.len())
+            .map(|index| {
+                let (k, at) =
+                    (index / plane, [index / output.width % output.height, index % output.width]);
+                (0..g.fan_in()).fold(bias[k], |sum, tap| {
+                    let channel = k / g.group_outputs() * g.group_inputs() + tap / (r * s);
+                    let position = [tap / s % r, tap % s];
+                    match g.window.source(at, position, [g.input.height, g.input.width]) {
+                        Some([y, x_]) => sum.wrapping_add(
+                            w[k * g.fan_in() + tap].wrapping_mul(x[g.input.index(channel, y, x_)]),
+                        ),
+                        None => sum,
+                    }
+                })
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn convolve_is_the_sum_over_all_taps(
+            (groups, inputs, outputs) in (1..4_usize, 1..4_usize, 1..4_usize),
+            (height, width) in (1..12_usize, 1..12_usize),
+            kernel in [1..4_usize, 1..4],
+            strides in [1..4_usize, 1..4],
+            dilations in [1..4_usize, 1..4],
+            pads in [0..3_usize, 0..3, 0..3, 0..3],
+            seed: i64,
+        ) {
+            let g = ConvGeometry {
+                input: Chw::new(groups * inputs, height, width),
+                out_channels: groups * outputs,
+                window: Window { kernel, strides, pads, dilations },
+                groups,
+            };
+            prop_assume!(g.output().is_some());
+            let values = |count: usize, salt: i64| -> Vec<i64> {
+                let step = seed.wrapping_mul(2).wrapping_add(salt);
+                (1..=count as i64).map(|i| i.wrapping_mul(i).wrapping_mul(step)).collect()
+            };
+            let x = values(g.input.len(), 1);
+            let w = values(g.fan_in() * g.out_channels, 3);
+            let bias = values(g.out_channels, 5);
+            prop_assert_eq!(convolve(&g, &w, &bias, &x), naive(&g, &w, &bias, &x));
+        }
+    }
+
+    #[test]
+    fn long_planes_are_cut_into_strips() {
+        let g = ConvGeometry {
+            input: Chw::new(250, 40, 37),
+            out_channels: 2,
+            window: Window::dense([3, 3], [1, 1], [1; 4]),
+            groups: 1,
+        };
+        let values =
+            |count: usize| -> Vec<i64> { (0..count as i64).map(|i| i * i % 251 - 125).collect() };
+        let (x, w) = (values(g.input.len()), values(g.fan_in() * 2));
+        assert!(g.fan_in() > 2 * MAX_TAPS && 40 * 37 > MAX_GATHERED / MAX_TAPS);
+        assert_eq!(convolve(&g, &w, &[3, -4], &x), naive(&g, &w, &[3, -4], &x));
+    }
+}

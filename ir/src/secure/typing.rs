@@ -1,0 +1,368 @@
+//! The typing rule: which step may read which values, and what comes out.
+
+use super::{CombineOp, CombineTerm, Domain, LinearOp, SecureOp, ValueType};
+use crate::geometry::{Chw, Window};
+use crate::integer::{IntRange, ScaledTerm, View};
+use crate::protocol::requantize::RequantizeWidths;
+
+/// Widest share that words of 64 bits leave room for, guard bits included.
+pub const MAX_SHARE_BITS: u32 = 48;
+
+/// Widest weight in bits, signed: 8-bit weights without their zero point.
+pub const MAX_WEIGHT_BITS: u32 = 9;
+
+/// Widest multiplier in bits.
+pub const MAX_MULTIPLIER_BITS: u32 = 12;
+
+/// Public factors are below `2^this` in magnitude.
+pub const MAX_FACTOR_BITS: u32 = 40;
+
+/// Most operands of one step.
+pub const MAX_TERMS: usize = 1 << 10;
+
+/// Most elements of one tensor.
+pub const MAX_ELEMENTS: usize = 1 << 28;
+
+/// Most guard bits.
+const MAX_GUARD_BITS: u32 = 3;
+
+/// Largest magnitude of the value that all-zero bits stand for.
+const MAX_LOW: u64 = 1 << 16;
+
+/// Guard bits that a sum of `accumulators` needs: each adds up to one unit of `delta`, so g is the
+/// smallest with `2^g > accumulators`.
+#[must_use]
+pub fn guard_bits(accumulators: usize) -> u32 {
+    usize::BITS - accumulators.leading_zeros()
+}
+
+/// Why a step cannot follow another.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TypeError {
+    /// A step reads a value of a domain that it must not read.
+    #[error("{step} cannot read a value that lives as {domain}")]
+    Domain {
+        /// The step.
+        step: &'static str,
+        /// Domain of the value.
+        domain: Domain,
+    },
+    /// Shapes do not fit.
+    #[error("{step} of another shape reads {shape}")]
+    Shape {
+        /// The step.
+        step: &'static str,
+        /// Shape of the value.
+        shape: Chw,
+    },
+    /// A parameter is outside what the protocols allow, or missing.
+    #[error("{step}: {what}")]
+    Parameter {
+        /// The step.
+        step: &'static str,
+        /// Which parameter.
+        what: &'static str,
+    },
+}
+
+/// The rules of one step.
+#[derive(Clone, Copy)]
+struct Rules {
+    step: &'static str,
+}
+
+impl SecureOp {
+    /// The type of the result on `operands`; this function is the typing rule.
+    ///
+    /// # Errors
+    /// [`TypeError`] if the step cannot read the operands. In particular an accumulator is read by
+    /// [`SecureOp::Requantize`] and [`SecureOp::Open`], which remove its `delta`, and by steps whose
+    /// result is an accumulator again.
+    pub fn result_type(&self, operands: &[ValueType]) -> Result<ValueType, TypeError> {
+        let rules = Rules { step: self.name() };
+        let expected = match self {
+            Self::Input { .. } => 0..=0,
+            Self::Combine(op) => op.terms.len().max(1)..=op.terms.len().min(MAX_TERMS),
+            Self::Concat => 1..=MAX_TERMS,
+            Self::Linear(_)
+            | Self::Requantize { .. }
+            | Self::MaxPool { .. }
+            | Self::Table { .. }
+            | Self::View(_)
+            | Self::Reshape(_)
+            | Self::ToArithmetic { .. }
+            | Self::ToBoolean { .. }
+            | Self::Open => 1..=1,
+        };
+        rules.require(expected.contains(&operands.len()), "has another number of operands")?;
+        let result = match (self, operands) {
+            (&Self::Input { shape, range }, _) => {
+                ValueType { shape, domain: Domain::Client { range } }
+            }
+            (Self::Combine(op), _) => rules.combine(op, operands)?,
+            (Self::Concat, _) => rules.concat(operands)?,
+            (_, &[operand, ..]) => rules.unary(self, operand)?,
+            (_, []) => return Err(rules.parameter("the operand is missing")),
+        };
+        match result.shape.checked_len() {
+            Some(1..=MAX_ELEMENTS) => Ok(result),
+            _ => Err(rules.shape(result.shape)),
+        }
+    }
+}
+
+impl Rules {
+    fn parameter(self, what: &'static str) -> TypeError {
+        TypeError::Parameter { step: self.step, what }
+    }
+
+    fn shape(self, shape: Chw) -> TypeError {
+        TypeError::Shape { step: self.step, shape }
+    }
+
+    fn domain(self, domain: Domain) -> TypeError {
+        TypeError::Domain { step: self.step, domain }
+    }
+
+    fn require(self, holds: bool, what: &'static str) -> Result<(), TypeError> {
+        if holds { Ok(()) } else { Err(self.parameter(what)) }
+    }
+
+    fn unary(self, op: &SecureOp, operand: ValueType) -> Result<ValueType, TypeError> {
+        let ValueType { shape, domain } = operand;
+        let low =
+            |lo: i64| self.require(lo.unsigned_abs() <= MAX_LOW, "its lowest value is too far");
+        match (op, domain) {
+            (SecureOp::Linear(op), Domain::Client { .. } | Domain::Arithmetic { .. }) => {
+                self.linear(op, operand)
+            }
+            (
+                SecureOp::Requantize { widths, range },
+                Domain::Accumulator { .. } | Domain::Arithmetic { .. },
+            ) => {
+                low(range.lo)?;
+                self.requantize(widths, *range, operand)
+            }
+            (SecureOp::MaxPool { window }, Domain::Boolean { .. } | Domain::Client { .. }) => {
+                Ok(ValueType { shape: self.windows(window, shape)?, domain })
+            }
+            (&SecureOp::Table { widths, lo }, Domain::Boolean { bits, .. }) => {
+                low(lo)?;
+                self.require(
+                    widths.input_bits == bits
+                        && (1..=8).contains(&bits)
+                        && (1..=8).contains(&widths.result_bits),
+                    "a table has entries of 1 to 8 bits for values of 1 to 8 bits",
+                )?;
+                Ok(ValueType { shape, domain: Domain::Boolean { bits: widths.result_bits, lo } })
+            }
+            (SecureOp::View(view), _) => self.view(view, operand),
+            (&SecureOp::Reshape(new), domain) if domain != Domain::Revealed => {
+                if new.checked_len() != shape.checked_len() {
+                    return Err(self.shape(shape));
+                }
+                Ok(ValueType { shape: new, domain })
+            }
+            (&SecureOp::ToArithmetic { bits }, Domain::Boolean { bits: value_bits, .. }) => {
+                self.require(
+                    bits > value_bits && bits <= MAX_SHARE_BITS,
+                    "shares are too narrow or too wide",
+                )?;
+                Ok(ValueType { shape, domain: Domain::Arithmetic { bits } })
+            }
+            (&SecureOp::ToBoolean { bits, lo }, Domain::Client { range }) => {
+                low(lo)?;
+                self.require(
+                    (1..=8).contains(&bits) && lo <= range.lo && range.hi <= highest(bits, lo),
+                    "bits do not hold the client's values",
+                )?;
+                Ok(ValueType { shape, domain: Domain::Boolean { bits, lo } })
+            }
+            (
+                SecureOp::Open,
+                Domain::Accumulator { .. } | Domain::Arithmetic { .. } | Domain::Boolean { .. },
+            ) => Ok(ValueType { shape, domain: Domain::Revealed }),
+            _ => Err(self.domain(domain)),
+        }
+    }
+
+    fn linear(self, op: &LinearOp, operand: ValueType) -> Result<ValueType, TypeError> {
+        self.require(
+            (1..=MAX_WEIGHT_BITS).contains(&op.weight_bits)
+                && op.multiplier_bits <= MAX_MULTIPLIER_BITS,
+            "weights have 1 to 9 bits and multipliers at most 12",
+        )?;
+        self.require(
+            (1..=MAX_GUARD_BITS).contains(&op.guard_bits),
+            "an accumulator has 1 to 3 guard bits",
+        )?;
+        let domain = self.accumulator(op.acc_bits, op.guard_bits, 1)?;
+        if let Domain::Arithmetic { bits } = operand.domain {
+            self.require(bits >= op.acc_bits, "shares are narrower than the accumulator")?;
+        }
+        let output = (op.geometry.input == operand.shape).then(|| op.geometry.output()).flatten();
+        Ok(ValueType { shape: output.ok_or(self.shape(operand.shape))?, domain })
+    }
+
+    /// Shares of width l with g guard bits, which hold deltas up to `max_delta`; exact ones if there is
+    /// none.
+    fn accumulator(
+        self,
+        acc_bits: u32,
+        guard_bits: u32,
+        max_delta: u32,
+    ) -> Result<Domain, TypeError> {
+        let word_bits = acc_bits.checked_add(guard_bits);
+        self.require(acc_bits >= 2, "an accumulator has at least 2 bits")?;
+        self.require(
+            guard_bits <= MAX_GUARD_BITS && word_bits.is_some_and(|bits| bits <= MAX_SHARE_BITS),
+            "the accumulator is too wide",
+        )?;
+        self.require(
+            (max_delta == 0) == (guard_bits == 0) && max_delta < 1 << guard_bits,
+            "guard bits do not fit the number of accumulators",
+        )?;
+        Ok(match guard_bits {
+            0 => Domain::Arithmetic { bits: acc_bits },
+            _ => Domain::Accumulator { acc_bits, guard_bits, max_delta },
+        })
+    }
+
+    fn combine(self, op: &CombineOp, operands: &[ValueType]) -> Result<ValueType, TypeError> {
+        let mut sum_delta = 0_u32;
+        let mut result: Option<Chw> = None;
+        for (term, &operand) in op.terms.iter().zip(operands) {
+            let shape = match (term, operand.domain) {
+                (
+                    CombineTerm::Accumulator,
+                    Domain::Accumulator { acc_bits, guard_bits, max_delta },
+                ) if acc_bits == op.acc_bits && guard_bits == op.guard_bits => {
+                    sum_delta = sum_delta.saturating_add(max_delta);
+                    operand.shape
+                }
+                (CombineTerm::Scaled(term), Domain::Client { .. }) => self.scaled(term, operand)?,
+                (CombineTerm::Scaled(term), Domain::Arithmetic { bits }) => {
+                    self.require(bits >= op.acc_bits, "shares are narrower than the sum")?;
+                    self.scaled(term, operand)?
+                }
+                (_, domain) => return Err(self.domain(domain)),
+            };
+            if result.is_some_and(|result| result != shape) {
+                return Err(self.shape(operand.shape));
+            }
+            result = Some(shape);
+        }
+        let shape = result.ok_or(self.parameter("a sum has terms"))?;
+        let domain = self.accumulator(op.acc_bits, op.guard_bits, sum_delta)?;
+        Ok(ValueType { shape, domain })
+    }
+
+    fn scaled(self, term: &ScaledTerm, operand: ValueType) -> Result<Chw, TypeError> {
+        let bounded = term.factor.unsigned_abs() < 1 << MAX_FACTOR_BITS;
+        self.require(bounded, "a factor is too large")?;
+        if term.input != operand.shape {
+            return Err(self.shape(operand.shape));
+        }
+        self.windows(&term.window, operand.shape)
+    }
+
+    /// Shape of what windows over `shape` make, channel by channel.
+    fn windows(self, window: &Window, shape: Chw) -> Result<Chw, TypeError> {
+        let area = window.kernel[0].checked_mul(window.kernel[1]);
+        self.require(area.is_some_and(|area| area <= MAX_ELEMENTS), "the window is too large")?;
+        let [height, width] = window.output(shape.height, shape.width).ok_or(self.shape(shape))?;
+        Ok(Chw::new(shape.channels, height, width))
+    }
+
+    fn requantize(
+        self,
+        widths: &RequantizeWidths,
+        range: IntRange,
+        operand: ValueType,
+    ) -> Result<ValueType, TypeError> {
+        let (acc_bits, guard_bits) = match operand.domain {
+            Domain::Accumulator { acc_bits, guard_bits, .. } => (acc_bits, guard_bits),
+            Domain::Arithmetic { bits } => (bits, 0),
+            Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed => {
+                return Err(self.domain(operand.domain));
+            }
+        };
+        self.require(
+            widths.acc_bits == acc_bits && widths.guard_bits == guard_bits,
+            "widths differ from the accumulator's",
+        )?;
+        self.require(widths.is_valid(), "s + b + 1 exceeds l, or the limit is not 1 to 255")?;
+        let limit = range.hi.abs_diff(range.lo);
+        self.require(
+            range.lo <= range.hi
+                && (1..=255).contains(&limit)
+                && u64::from(widths.limit) == limit
+                && range.bits() == widths.result_bits,
+            "the range is not one of 2 to 256 values",
+        )?;
+        let domain = Domain::Boolean { bits: widths.result_bits, lo: range.lo };
+        Ok(ValueType { shape: operand.shape, domain })
+    }
+
+    fn view(self, view: &View, operand: ValueType) -> Result<ValueType, TypeError> {
+        let pads = view.pads(operand.shape).ok_or(self.shape(operand.shape))?;
+        let domain = match operand.domain {
+            Domain::Revealed => return Err(self.domain(Domain::Revealed)),
+            Domain::Accumulator { .. } if pads => return Err(self.domain(operand.domain)),
+            Domain::Boolean { bits, lo } if pads => {
+                self.require(lo <= 0 && highest(bits, lo) >= 0, "pads bits that do not hold zero")?;
+                operand.domain
+            }
+            Domain::Client { range } if pads => {
+                let range = IntRange { lo: range.lo.min(0), hi: range.hi.max(0) };
+                Domain::Client { range }
+            }
+            Domain::Client { .. }
+            | Domain::Arithmetic { .. }
+            | Domain::Accumulator { .. }
+            | Domain::Boolean { .. } => operand.domain,
+        };
+        Ok(ValueType { shape: view.output, domain })
+    }
+
+    fn concat(self, operands: &[ValueType]) -> Result<ValueType, TypeError> {
+        let mut operands = operands.iter();
+        let first = operands.next().ok_or(self.parameter("the operand is missing"))?;
+        let mut result = *first;
+        for operand in operands {
+            let shape = &mut result.shape;
+            if [operand.shape.height, operand.shape.width] != [shape.height, shape.width] {
+                return Err(self.shape(operand.shape));
+            }
+            let channels = shape.channels.checked_add(operand.shape.channels);
+            shape.channels = channels.ok_or(self.shape(operand.shape))?;
+            result.domain = match (result.domain, operand.domain) {
+                (Domain::Client { range: a }, Domain::Client { range: b }) => {
+                    Domain::Client { range: IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) } }
+                }
+                (Domain::Arithmetic { bits: a }, Domain::Arithmetic { bits: b }) => {
+                    Domain::Arithmetic { bits: a.min(b) }
+                }
+                (shares @ Domain::Arithmetic { .. }, Domain::Client { .. })
+                | (Domain::Client { .. }, shares @ Domain::Arithmetic { .. }) => shares,
+                (a @ Domain::Boolean { .. }, b) if a == b => a,
+                (_, domain) => return Err(self.domain(domain)),
+            };
+        }
+        match result.domain {
+            Domain::Client { .. } | Domain::Arithmetic { .. } | Domain::Boolean { .. } => {
+                Ok(result)
+            }
+            Domain::Accumulator { .. } | Domain::Revealed => Err(self.domain(result.domain)),
+        }
+    }
+}
+
+/// The largest value that `bits` bits above `lo` hold.
+fn highest(bits: u32, lo: i64) -> i64 {
+    lo.saturating_add((1 << bits.min(62)) - 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The typing rule, row by row.
+
+use super::*;
+use crate::geometry::ConvGeometry;
+use crate::integer::ViewAxis;
+use crate::protocol::table::TableWidths;
+
+const SHAPE: Chw = Chw::new(4, 3, 3);
+
+fn value(domain: Domain) -> ValueType {
+    ValueType { shape: SHAPE, domain }
+}
+
+fn accumulator(guard_bits: u32) -> ValueType {
+    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta: 1 })
+}
+
+fn sum(guard_bits: u32, max_delta: u32) -> ValueType {
+    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta })
+}
+
+fn arithmetic(bits: u32) -> ValueType {
+    value(Domain::Arithmetic { bits })
+}
+
+fn bits(bits: u32, lo: i64) -> ValueType {
+    value(Domain::Boolean { bits, lo })
+}
+
+fn client(lo: i64, hi: i64) -> ValueType {
+    value(Domain::Client { range: IntRange { lo, hi } })
+}
+
+fn linear() -> SecureOp {
+    SecureOp::Linear(LinearOp {
+        geometry: ConvGeometry { input: SHAPE, out_channels: 2, window: Window::POINT, groups: 1 },
+        weight_bits: 4,
+        multiplier_bits: 0,
+        acc_bits: 16,
+        guard_bits: 1,
+    })
+}
+
+fn combine(accumulators: usize, scaled: usize, guard_bits: u32) -> SecureOp {
+    let term = ScaledTerm { input: SHAPE, window: Window::POINT, factor: -3 };
+    let mut terms = vec![CombineTerm::Accumulator; accumulators];
+    terms.extend(vec![CombineTerm::Scaled(term); scaled]);
+    SecureOp::Combine(CombineOp { acc_bits: 16, guard_bits, constant: 1, terms })
+}
+
+fn requantize(guard_bits: u32, limit: u32, lo: i64) -> SecureOp {
+    let result_bits = u32::BITS - limit.leading_zeros();
+    let widths = RequantizeWidths { acc_bits: 16, guard_bits, shift: 3, result_bits, limit };
+    SecureOp::Requantize { widths, range: IntRange { lo, hi: lo + i64::from(limit) } }
+}
+
+/// Rows in reverse order, and one more beyond the last if it pads.
+fn view(pads: bool) -> SecureOp {
+    let axis = |source| ViewAxis { source, start: 0, step: 1 };
+    let axes = [axis(0), ViewAxis { source: 1, start: 2, step: -1 }, axis(2)];
+    SecureOp::View(View { axes, output: Chw::new(4, 3 + usize::from(pads), 3) })
+}
+
+#[test]
+fn results_live_where_the_rule_says() {
+    let table = |input_bits| {
+        let widths = TableWidths { input_bits, result_bits: 5 };
+        SecureOp::Table { widths, lo: -7 }
+    };
+    for (op, operands, expected) in [
+        (linear(), vec![client(0, 15)], accumulator(1)),
+        (linear(), vec![arithmetic(16)], accumulator(1)),
+        (combine(2, 1, 2), vec![accumulator(2), accumulator(2), arithmetic(20)], sum(2, 2)),
+        (combine(2, 0, 2), vec![sum(2, 2), accumulator(2)], sum(2, 3)),
+        (combine(1, 1, 1), vec![accumulator(1), client(0, 15)], accumulator(1)),
+        (combine(0, 2, 0), vec![client(0, 15), arithmetic(16)], arithmetic(16)),
+        (requantize(1, 20, -5), vec![accumulator(1)], bits(5, -5)),
+        (requantize(0, 1, 0), vec![arithmetic(16)], bits(1, 0)),
+        (SecureOp::MaxPool { window: Window::POINT }, vec![bits(4, 3)], bits(4, 3)),
+        (SecureOp::MaxPool { window: Window::POINT }, vec![client(2, 3)], client(2, 3)),
+        (table(4), vec![bits(4, 0)], bits(5, -7)),
+        (view(false), vec![accumulator(3)], accumulator(3)),
+        (view(true), vec![bits(4, -2)], bits(4, -2)),
+        (view(true), vec![client(2, 3)], client(0, 3)),
+        (SecureOp::Concat, vec![arithmetic(20), client(0, 3), arithmetic(16)], arithmetic(16)),
+        (SecureOp::Concat, vec![client(2, 3), client(-1, 0)], client(-1, 3)),
+        (SecureOp::Concat, vec![bits(4, 1); 2], bits(4, 1)),
+        (SecureOp::ToArithmetic { bits: 5 }, vec![bits(4, 1)], arithmetic(5)),
+        (SecureOp::ToBoolean { bits: 2, lo: 1 }, vec![client(1, 4)], bits(2, 1)),
+        (SecureOp::Open, vec![accumulator(2)], value(Domain::Revealed)),
+        (SecureOp::Open, vec![arithmetic(9)], value(Domain::Revealed)),
+        (SecureOp::Open, vec![bits(4, 1)], value(Domain::Revealed)),
+    ] {
+        let found = op.result_type(&operands).map(|found| found.domain);
+        assert_eq!(found, Ok(expected.domain), "{op:?} on {operands:?}");
+    }
+}
+
+#[test]
+fn what_must_not_be_read_is_refused() {
+    let other = ValueType { shape: Chw::new(4, 3, 4), ..bits(4, 0) };
+    let large = ScaledTerm { input: SHAPE, window: Window::POINT, factor: 1 << MAX_FACTOR_BITS };
+    let large = CombineOp {
+        acc_bits: 16,
+        guard_bits: 0,
+        constant: 0,
+        terms: vec![CombineTerm::Scaled(large)],
+    };
+    let table = SecureOp::Table { widths: TableWidths { input_bits: 4, result_bits: 9 }, lo: 0 };
+    for (op, operands, what) in [
+        // Traces of the noise leave an accumulator through exact steps alone.
+        (linear(), vec![accumulator(1)], "lives as accumulator"),
+        (SecureOp::MaxPool { window: Window::POINT }, vec![accumulator(1)], "lives as"),
+        (SecureOp::ToArithmetic { bits: 16 }, vec![accumulator(1)], "lives as"),
+        (SecureOp::Concat, vec![accumulator(1); 2], "lives as"),
+        (SecureOp::Concat, vec![accumulator(1)], "lives as"),
+        (view(true), vec![accumulator(1)], "lives as"),
+        (combine(0, 1, 0), vec![accumulator(1)], "lives as"),
+        (combine(1, 0, 1), vec![arithmetic(16)], "lives as"),
+        (combine(2, 0, 1), vec![accumulator(1); 2], "guard bits"),
+        (combine(2, 0, 2), vec![sum(2, 3), accumulator(2)], "guard bits"),
+        (combine(3, 0, 2), vec![sum(2, 3); 3], "guard bits"),
+        (combine(1, 1, 1), vec![accumulator(1)], "number of operands"),
+        (combine(0, 1, 0), vec![arithmetic(15)], "narrower"),
+        (combine(0, 1, 0), vec![bits(4, 0)], "lives as"),
+        (SecureOp::Combine(large), vec![client(0, 1)], "factor"),
+        (requantize(1, 256, 0), vec![accumulator(1)], "s + b + 1"),
+        (requantize(1, 15, 0), vec![accumulator(2)], "differ"),
+        (requantize(1, 15, 1 << 20), vec![accumulator(1)], "too far"),
+        (table, vec![bits(4, 0)], "1 to 8 bits"),
+        (view(true), vec![bits(4, 3)], "hold zero"),
+        (view(true), vec![bits(4, -20)], "hold zero"),
+        (SecureOp::Concat, vec![bits(4, 0), bits(4, 1)], "lives as"),
+        (SecureOp::Concat, vec![bits(4, 0), other], "another shape"),
+        (SecureOp::Concat, vec![], "number of operands"),
+        (SecureOp::Reshape(Chw::new(4, 3, 4)), vec![bits(4, 0)], "another shape"),
+        (SecureOp::ToBoolean { bits: 2, lo: 1 }, vec![client(1, 5)], "do not hold"),
+        (SecureOp::ToArithmetic { bits: 4 }, vec![bits(4, 1)], "too narrow"),
+        (SecureOp::Open, vec![client(0, 1)], "lives as client"),
+        (SecureOp::Open, vec![value(Domain::Revealed)], "lives as revealed"),
+    ] {
+        let found = op.result_type(&operands).unwrap_err().to_string();
+        assert!(found.contains(what), "{op:?} on {operands:?}: {found}");
+    }
+}
+
+#[test]
+fn guard_bits_leave_room_for_every_delta() {
+    for accumulators in 0..=7 {
+        let bits = guard_bits(accumulators);
+        assert!(1 << bits > accumulators && (bits == 0 || 1 << (bits - 1) <= accumulators));
+    }
+}

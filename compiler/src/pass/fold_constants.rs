@@ -4,9 +4,10 @@
 //! `QuantizeLinear` or a quantizer; each chain becomes one quantized constant. A `Clip` of integers narrows their
 //! range, which is how 4-bit weights in 8-bit containers are told from 8-bit ones.
 
+use super::PassContext;
 use heq_ir::graph::Graph;
 use heq_ir::graph::infer::{TypeError, order};
-use heq_ir::graph::op::{Bounds, Op, QuantizeParams, QuantizedTensor};
+use heq_ir::graph::op::{Bounds, Op, QuantizeParams, QuantizedTensor, Quantizer, Rounding};
 use heq_ir::integer::{IntRange, Quantization};
 use heq_ir::tensor::{IntType, Shape, Tensor, TensorData, transpose};
 
@@ -14,7 +15,7 @@ use heq_ir::tensor::{IntType, Shape, Tensor, TensorData, transpose};
 ///
 /// # Errors
 /// If a result does not fit its place, which is a fault of this pass.
-pub fn fold_constants(graph: &mut Graph) -> Result<(), TypeError> {
+pub fn fold_constants(graph: &mut Graph, _: &mut PassContext) -> Result<(), TypeError> {
     for id in graph.topological() {
         let node = graph.node(id);
         let [input] = graph.inputs(id)[..] else { continue };
@@ -58,8 +59,8 @@ fn fold(op: &Op, result: &Shape, x: &Tensor) -> Option<Op> {
             range: params.ty.range(),
             values: quantize(params, &x.shape, values)?,
         },
-        (Op::Quantize(quantization), TensorData::Float(values)) => {
-            return Some(Op::QuantizedConstant(quantize_at_once(quantization, &x.shape, values)));
+        (Op::Quantize(quantizer), TensorData::Float(values)) => {
+            return Some(Op::QuantizedConstant(quantize_at_once(quantizer, &x.shape, values)));
         }
         (Op::DequantizeLinear(params), TensorData::Int { range, values, .. }) => {
             return dequantize(params, &x.shape, *range, values).map(Op::QuantizedConstant);
@@ -78,10 +79,23 @@ fn rearrange(op: &Op, result: &Shape, x: &QuantizedTensor) -> Option<Op> {
             moved.values = transpose(&x.shape, &x.values, &order)?.1;
             moved.axis = x.axis.and_then(|axis| order.iter().position(|&from| from == axis));
         }
-        Op::Flatten { .. } | Op::Reshape { .. } if x.axis.is_none() => {}
+        Op::Flatten { .. } | Op::Reshape { .. } => {
+            if let Some(axis) = x.axis {
+                moved.axis = Some(same_dimension(&x.shape, axis, result)?);
+            }
+        }
         _ => return None,
     }
     Some(Op::QuantizedConstant(moved))
+}
+
+/// The dimension of `result` that holds the same elements as dimension `axis` of `x`, if there is one.
+fn same_dimension(x: &Shape, axis: usize, result: &Shape) -> Option<usize> {
+    let before = |dims: &[usize], axis: usize| dims[..axis].iter().product::<usize>();
+    (0..result.rank()).find(|&index| {
+        result.dims()[index] == x.dims()[axis]
+            && before(result.dims(), index) == before(x.dims(), axis)
+    })
 }
 
 /// The integers that remain of `range`; `None` if none do.
@@ -107,13 +121,19 @@ fn quantize(params: &QuantizeParams, shape: &Shape, values: &[f32]) -> Option<Ve
 }
 
 /// Reals on the grid of a quantizer, in the arithmetic of ONNX as above.
-fn quantize_at_once(quantization: &Quantization, shape: &Shape, values: &[f32]) -> QuantizedTensor {
-    let Quantization { scale, range } = *quantization;
+fn quantize_at_once(quantizer: &Quantizer, shape: &Shape, values: &[f32]) -> QuantizedTensor {
+    let Quantization { scale, range } = quantizer.quantization;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "scales are binary32; saturates, as ONNX does"
     )]
-    let quantize = |value: &f32| (value / scale as f32).round_ties_even() as i64;
+    let quantize = |value: &f32| {
+        let steps = value / scale as f32;
+        match quantizer.rounding {
+            Rounding::HalfEven => steps.round_ties_even() as i64,
+            Rounding::Floor => steps.floor() as i64,
+        }
+    };
     let values = values.iter().map(|value| quantize(value).clamp(range.lo, range.hi)).collect();
     QuantizedTensor { shape: shape.clone(), values, range, scale: vec![scale], axis: None }
 }

@@ -3,6 +3,7 @@
 //! A file holds cases `# NAME`, each with an input, a line `---` and the expected output.
 //! `HEQ_BLESS=1` rewrites the expected parts.
 
+use super::PassContext;
 use heq_ir::graph::Graph;
 use heq_ir::graph::infer::TypeError;
 use heq_ir::graph::parse::parse;
@@ -11,10 +12,13 @@ use heq_ir::graph::verify::verify;
 use std::path::PathBuf;
 
 /// Runs a graph pass on every case of its golden file.
-pub(super) fn check_golden(pass: &str, run: fn(&mut Graph) -> Result<(), TypeError>) {
+pub(super) fn check_golden(
+    pass: &str,
+    run: fn(&mut Graph, &mut PassContext) -> Result<(), TypeError>,
+) {
     check_golden_text(pass, &|graph| {
         let mut graph = graph.clone();
-        run(&mut graph).unwrap();
+        run(&mut graph, &mut PassContext::default()).unwrap();
         verify(&graph).unwrap_or_else(|found| panic!("{pass} broke {found:?}"));
         text(&graph)
     });

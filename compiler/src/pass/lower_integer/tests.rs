@@ -52,7 +52,7 @@ return %z",
 #[test]
 fn faults_of_one_layer_do_not_hide_those_of_the_next() {
     let lines = format!(
-        "{INPUT}%u = quantized_constant values=[1,2,3,4] scale=[0.5] range=-131..124 : f32[2,2]
+        "{INPUT}%u = quantized_constant values=[1,2,3,4] scale=[0.5] range=-331..124 : f32[2,2]
 %y = mat_mul(%q,%u) : f32[1,2]
 %a = quantize(%y) scale=1.0 range=-7..7 : f32[1,2]
 %v = quantized_constant values=[1,2,3,4] scale=[0.5,0.5] range=-7..7 axis=0 : f32[2,2]
@@ -63,7 +63,6 @@ return %z"
         &lines,
         &[
             (Code::UnsupportedForm, "zero point"),
-            (Code::UnsupportedForm, "narrow range"),
             (Code::UnsupportedForm, "another dimension than its outputs"),
         ],
     );
@@ -75,20 +74,28 @@ fn operators_left_over() {
     for (tail, code, phrase) in [
         ("%y = relu(%q) : f32[1,2]".to_owned(), Code::MissingQuantizer, "output \"y\""),
         (
-            "%y = quantize(%q) scale=0.3 range=0..15 : f32[1,2]".into(),
-            Code::UnsupportedForm,
-            "already quantized",
-        ),
-        (
             format!("%y = batch_normalization(%q) {n} : f32[1,2]"),
             Code::UnsupportedForm,
-            "linear layer",
+            "statistics",
         ),
-        ("%y = transpose(%q) : f32[2,1]".into(), Code::UnsupportedForm, "transposes"),
+        ("%y = transpose(%q) : f32[2,1]".into(), Code::UnsupportedForm, "shape [2,1]"),
         (
-            "%y = reshape(%q) target=[1,1,1,2] allow_zero=false : f32[1,1,1,2]".into(),
+            "%s = mat_mul(%q,%w) : f32[1,2]\n%a = quantize(%s) scale=1.0 range=0..15 : f32[1,2]\n\
+             %y = mul(%q,%a) : f32[1,2]"
+                .into(),
             Code::UnsupportedForm,
-            "vector",
+            "two activations",
+        ),
+        ("%y = softmax(%q) axis=1 : f32[1,2]".into(), Code::UnsupportedForm, "last operator"),
+        (
+            "%s = mat_mul(%q,%w) : f32[1,2]\n%y = sigmoid(%s) : f32[1,2]".into(),
+            Code::MissingQuantizer,
+            "input \"s\"",
+        ),
+        (
+            "%s = mat_mul(%q,%w) : f32[1,2]\n%y = add(%s,%s) : f32[1,2]".into(),
+            Code::UnsupportedForm,
+            "2 nodes read",
         ),
         (
             "%y = quantize_linear(%q) scale=[1.0] zero_point=[0] type=u8 : u8[1,2]".into(),
@@ -117,7 +124,7 @@ fn one_input_and_one_output() {
     check_faults(&format!("{INPUT}return %q\nreturn %x"), &[(Code::UnsupportedForm, "2 outputs")]);
     let second = "%v = input : f32[1,2]\n%r = quantize(%v) scale=0.5 range=0..15 : f32[1,2]";
     check_faults(
-        &format!("{INPUT}{second}\nreturn %q"),
+        &format!("{INPUT}{second}\n%y = mat_mul(%q,%w) : f32[1,2]\nreturn %y"),
         &[(Code::UnsupportedForm, "second input")],
     );
     let wide =

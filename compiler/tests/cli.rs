@@ -23,7 +23,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_shows_an_example() {
-    for command in ["compile", "ops", "report", "simulate"] {
+    for command in ["check", "compare", "compile", "evaluate", "ops", "report", "simulate"] {
         let help = heqc(&[command, "--help"]);
         assert!(help.status.success());
         assert!(text(&help.stdout).contains(&format!("Example:\n  heqc {command} ")));
@@ -43,6 +43,118 @@ fn operators_are_listed_as_they_are_registered() {
     }
 }
 
+/// The page of supported operators is what the importer's register says. `HEQ_BLESS=1` writes it anew.
+#[test]
+fn the_page_of_operators_is_the_register() {
+    let page = text(&heqc(&["ops", "--markdown"]).stdout);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/onnx-support.md");
+    if std::env::var_os("HEQ_BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(page, std::fs::read_to_string(&path).unwrap_or_default());
+}
+
+#[test]
+fn the_example_is_checked_layer_by_layer() {
+    let model = lenet("model.onnx");
+    let table = heqc(&["check", model.to_str().unwrap()]);
+    assert!(table.status.success());
+    assert!(text(&table.stdout).ends_with("supported: 8 layers, 5 of them with weights\n"));
+    let json = heqc(&["check", model.to_str().unwrap(), "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["supported"]), (&"heq-check/1".into(), &true.into()));
+    let second = &json["layers"][2];
+    let found = ["operator", "kernel", "weight_bits", "activation_bits"].map(|key| &second[key]);
+    let expected: [serde_json::Value; 4] =
+        ["Conv".into(), "convolution 5x5 8 -> 16".into(), 4.into(), 4.into()];
+    assert_eq!(found, expected.each_ref());
+    let operators: Vec<&str> = second["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["operator"].as_str().unwrap())
+        .collect();
+    let pattern =
+        ["Conv", "BatchNormalization", "Relu", "QuantizeLinear", "Clip", "DequantizeLinear"];
+    assert_eq!(operators, pattern);
+    assert_eq!(second["quantizers"].as_array().unwrap().len(), 2);
+}
+
+/// The example's plan against its model: nothing overflows, and both agree but for single steps.
+#[test]
+fn the_example_is_evaluated_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.heq");
+    let (plan, model) = (plan.to_str().unwrap(), lenet("model.onnx"));
+    let model = model.to_str().unwrap();
+    assert!(heqc(&["compile", model, "-o", plan]).status.success());
+    let input = lenet("input.npy");
+    let data = input.to_str().unwrap();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = heqc(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let evaluated = json(&["evaluate", plan, "--data", data, "--json"]);
+    assert_eq!(evaluated["schema"], "heq-evaluate/1");
+    assert_eq!(evaluated["overflows"], 0);
+    assert_eq!(evaluated["top1"], serde_json::Value::Null);
+    for accumulator in evaluated["accumulators"].as_array().unwrap() {
+        let (used, width) = (&accumulator["used_bits"], &accumulator["acc_bits"]);
+        assert!(used.as_u64() > Some(1) && used.as_u64() <= width.as_u64(), "{accumulator}");
+    }
+
+    let compared = json(&["compare", model, plan, "--data", data, "--json"]);
+    assert_eq!(compared["schema"], "heq-compare/1");
+    let samples = &compared["samples"];
+    let pairs = compared["pairs"].as_array().unwrap();
+    assert_eq!(pairs.len(), 3, "{compared}");
+    assert!(pairs.iter().all(|pair| &pair["same_class"] == samples), "{compared}");
+    let exact = pairs.iter().find(|pair| pair["views"] == serde_json::json!(["model", "runtime"]));
+    assert!(exact.unwrap()["largest_difference_lsb"].as_f64() < Some(0.1), "{compared}");
+    let layers = compared["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 8);
+    assert!(layers[..7].iter().all(|layer| layer["largest_difference_lsb"].as_f64() <= Some(1.0)));
+
+    let text_of = |output: &Output| text(&output.stdout);
+    let expected = lenet("expected.npy");
+    let recorded = expected.to_str().unwrap();
+    let exact = ["compare", model, plan, "--data", data, "--expected", recorded, "--exact"];
+    let exact = heqc(&exact);
+    assert!(text_of(&exact).contains("model / runtime"), "{}", text(&exact.stderr));
+    assert!(!text_of(&exact).contains("plan / "));
+}
+
+/// Outputs that name other classes than the model fail the check that the user asks for.
+#[test]
+fn agreement_is_checked_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (plan, model) = (path("plan.heq"), lenet("model.onnx"));
+    let (model, input) = (model.to_str().unwrap().to_owned(), lenet("input.npy"));
+    assert!(heqc(&["compile", &model, "-o", &plan]).status.success());
+    let samples = heq_data::read_array(&input, None).unwrap().shape()[0];
+    for (logits, least, status) in
+        [([0.0_f32; 10], "1", 1), ([0.0; 10], "0", 0), ([0.0; 10], "101", 2)]
+    {
+        let mut logits = logits.repeat(samples);
+        // Every row names the class after the right one.
+        let outputs = path("outputs.npy");
+        let right = heq_data::read_array(&lenet("expected.npy"), None).unwrap();
+        for (row, right) in logits.chunks_mut(10).zip(right.data().to_reals().chunks(10)) {
+            let class = (0..10).max_by(|&a, &b| right[a].total_cmp(&right[b])).unwrap();
+            row[(class + 1) % 10] = 1.0;
+        }
+        let data = heq_data::ArrayData::F32(logits);
+        let array = heq_data::Array::new(&outputs, vec![samples, 10], data).unwrap();
+        heq_data::write_npy(Path::new(&outputs), &array).unwrap();
+        let input = input.to_str().unwrap();
+        let arguments = ["compare", &model, &plan, "--data", input, "--expected", &outputs];
+        let output = heqc(&[&arguments[..], &["--min-agreement", least]].concat());
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn exit_statuses_tell_whose_fault_it_is() {
     let readme = lenet("README.md");
@@ -54,6 +166,9 @@ fn exit_statuses_tell_whose_fault_it_is() {
         (vec!["compile", "x.onnx", "-o", "x.heq", "--error-budget", "2^-10"], 2),
         (vec!["report", "no-such-file.heq"], 2),
         (vec!["compile", not_a_model, "-o", "never-written.heq"], 3),
+        (vec!["check", not_a_model], 3),
+        (vec!["evaluate", "no-such-file.heq", "--data", "no-such-file.npz"], 2),
+        (vec!["ops", "--json", "--markdown"], 2),
     ] {
         assert_eq!(heqc(&arguments).status.code(), Some(status), "{arguments:?}");
     }

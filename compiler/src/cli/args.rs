@@ -1,7 +1,10 @@
 //! The command line of `heqc`.
 
+use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pass::lower_integer::multiplier::MultiplierBits;
+use crate::pipeline::{ExternalData, ImportOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use heq_ir::integer::InputLayout;
 use heq_ir::params::noise::is_allowed_budget;
 use heq_ir::plan::AccStrategy;
 use std::path::PathBuf;
@@ -16,8 +19,14 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Tells what of a model is supported, and what each of its nodes becomes
+    Check(CheckArguments),
+    /// Compares a plan with the model that it was compiled from, layer by layer
+    Compare(CompareArguments),
     /// Writes a public plan, and beside it the server's weights
     Compile(CompileArguments),
+    /// Measures the accuracy of a plan, and how much of its accumulators is used
+    Evaluate(EvaluateArguments),
     /// Lists the supported ONNX operators and their forms
     Ops(OpsArguments),
     /// Shows what every step of a plan will cost
@@ -41,9 +50,8 @@ pub(super) struct CompileArguments {
     /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K at least 40
     #[arg(long, value_name = "2^-K", default_value = "2^-40", value_parser = parse_budget)]
     pub(super) error_budget: u32,
-    /// Width of the multipliers that are folded into the weights
-    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = parse_multiplier)]
-    pub(super) multiplier_bits: MultiplierBits,
+    #[command(flatten)]
+    pub(super) import: ImportArguments,
     /// Factor on 8-bit pixels before mean and deviation (default 1/255)
     #[arg(long, value_name = "FACTOR")]
     pub(super) input_scale: Option<f64>,
@@ -58,12 +66,109 @@ pub(super) struct CompileArguments {
     pub(super) json: bool,
 }
 
+/// How a model becomes an integer network.
+#[derive(Debug, Args)]
+pub(super) struct ImportArguments {
+    /// Width of the multipliers that are folded into the weights
+    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = parse_multiplier)]
+    pub(super) multiplier_bits: MultiplierBits,
+    /// Quantizers on the branches of additions: auto leaves out those of 8 bits, which is cheaper
+    /// and keeps more precision; keep and elide leave out none and all
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) branch_quantizers: Branches,
+    /// Order of samples in arrays whose shape does not tell (default: as the model was exported)
+    #[arg(long, value_enum)]
+    pub(super) input_layout: Option<Layout>,
+}
+
+impl ImportArguments {
+    pub(super) fn options<'a>(&self, external: ExternalData<'a>) -> ImportOptions<'a> {
+        ImportOptions {
+            external,
+            multiplier_bits: self.multiplier_bits,
+            branch_quantizers: match self.branch_quantizers {
+                Branches::Auto => BranchQuantizers::Auto,
+                Branches::Keep => BranchQuantizers::Keep,
+                Branches::Elide => BranchQuantizers::Elide,
+            },
+            input_layout: self.input_layout.map(|layout| match layout {
+                Layout::Nchw => InputLayout::Nchw,
+                Layout::Nhwc => InputLayout::Nhwc,
+            }),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heqc check model.onnx")]
+pub(super) struct CheckArguments {
+    /// The quantized ONNX model
+    pub(super) model: PathBuf,
+    #[command(flatten)]
+    pub(super) import: ImportArguments,
+    /// Print a heq-check/1 document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heqc evaluate plan.heq --data test.npz")]
+pub(super) struct EvaluateArguments {
+    /// The plan
+    pub(super) plan: PathBuf,
+    /// The server's weights (default: PLAN.server.heq beside the plan)
+    #[arg(long, value_name = "PLAN.server.heq")]
+    pub(super) weights: Option<PathBuf>,
+    /// Samples, and labels if the file has an array called labels
+    #[arg(long, value_name = "DATA.npz")]
+    pub(super) data: PathBuf,
+    /// Evaluate this many samples only
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// Print a heq-evaluate/1 document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heqc compare model.onnx plan.heq --data test.npz --limit 20")]
+pub(super) struct CompareArguments {
+    /// The model that the plan was compiled from
+    pub(super) model: PathBuf,
+    /// The plan
+    pub(super) plan: PathBuf,
+    /// The server's weights (default: PLAN.server.heq beside the plan)
+    #[arg(long, value_name = "PLAN.server.heq")]
+    pub(super) weights: Option<PathBuf>,
+    /// Samples; labels and outputs of another runtime if the file has such arrays
+    #[arg(long, value_name = "DATA.npz")]
+    pub(super) data: PathBuf,
+    /// Outputs of another runtime, to be compared with instead of tract's
+    #[arg(long, value_name = "OUTPUTS.npz")]
+    pub(super) expected: Option<PathBuf>,
+    /// Compare the exact meaning of the model, instead of the plan, with the other runtime
+    #[arg(long)]
+    pub(super) exact: bool,
+    /// Compare this many samples only
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// Exit with status 1 if any two agree on the class of fewer samples
+    #[arg(long, value_name = "PERCENT")]
+    pub(super) min_agreement: Option<f64>,
+    /// Print a heq-compare/1 document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  heqc ops --json")]
 pub(super) struct OpsArguments {
     /// Print a heq-ops/1 document
     #[arg(long)]
     pub(super) json: bool,
+    /// Print docs/onnx-support.md
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +201,19 @@ pub(super) struct SimulateArguments {
     /// Evaluate this many samples only
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Branches {
+    Auto,
+    Keep,
+    Elide,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Layout {
+    Nchw,
+    Nhwc,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,25 +1,25 @@
 //! `heqc compile`.
 
 use super::args::CompileArguments;
-use super::print;
+use super::{Model, print, print_notes};
 use crate::compile::{CompileOptions, compile};
 use crate::lower::plan::PlanOptions;
-use crate::pipeline::ImportOptions;
 use crate::report;
-use heq_data::plan_files::{read_file, write_file};
+use heq_data::plan_files::write_file;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::plan::codec::encode_weights;
 use heq_ir::plan::weights::default_path;
 use heq_ir::preparation::InputPreparation;
 use std::io::Write;
 
-/// Largest model file in bytes: protobuf's own limit.
-const MAX_MODEL_BYTES: usize = 2 << 30;
-
 /// Field width of the OT extension: 4 bytes a random OT at twice the computation of the narrowest.
 const OT_FIELD_BITS: u32 = 4;
 
-pub(super) fn run(arguments: &CompileArguments, out: &mut dyn Write) -> Result<(), Diagnostics> {
+pub(super) fn run(
+    arguments: &CompileArguments,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Diagnostics> {
     let default = InputPreparation::default();
     let scale = arguments.input_scale.unwrap_or(default.scale());
     let (mean, std) = (arguments.input_mean.clone(), arguments.input_std.clone());
@@ -27,8 +27,9 @@ pub(super) fn run(arguments: &CompileArguments, out: &mut dyn Write) -> Result<(
         let remedy = "give finite numbers, and a deviation above zero";
         Diagnostic::new(Code::BadOption, "input preparation", error.to_string(), remedy)
     })?;
+    let model = Model::read(&arguments.model)?;
     let options = CompileOptions {
-        import: ImportOptions { multiplier_bits: arguments.multiplier_bits },
+        import: arguments.import.options(model.external()),
         plan: PlanOptions {
             acc_strategy: arguments.acc_bits.into(),
             error_budget_log2: arguments.error_budget,
@@ -36,15 +37,17 @@ pub(super) fn run(arguments: &CompileArguments, out: &mut dyn Write) -> Result<(
             ot_field_bits: OT_FIELD_BITS,
         },
     };
-    let bytes = read_file(&arguments.model, MAX_MODEL_BYTES)?;
-    let compiled = compile(&bytes, &arguments.model.display().to_string(), &options)?;
+    let compiled = compile(&model.bytes, &model.name, &options)?;
+    print_notes(&compiled.notes, err);
     let weights_path = default_path(&arguments.output);
     let weights = encode_weights(compiled.weights.spec())
         .map_err(|error| error.into_diagnostic(&weights_path.display().to_string()))?;
     write_file(&arguments.output, &compiled.plan_bytes)?;
     write_file(&weights_path, &weights)?;
     if arguments.json {
-        return print(out, &format!("{:#}\n", report::to_json(&compiled.plan)));
+        let mut document = report::to_json(&compiled.plan);
+        document["notes"] = compiled.notes.into();
+        return print(out, &format!("{document:#}\n"));
     }
     let cost = compiled.plan.cost(1);
     let online = cost.online();

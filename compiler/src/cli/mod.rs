@@ -1,16 +1,21 @@
 //! The program `heqc`: parses, calls, prints. No logic of its own.
 
 mod args;
+mod check;
+mod compare;
 mod compile;
+mod evaluate;
 mod ops;
 mod simulate;
 
+use crate::pipeline::ExternalData;
 use args::{Arguments, Command, ReportArguments, ReportFormat};
 use clap::Parser;
-use heq_data::plan_files::read_plan;
-use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, ExitStatus};
+use heq_data::plan_files::{read_file, read_plan};
+use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, ExitStatus, printable};
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Runs `heqc` on `arguments`, the first of which is the program's name.
 ///
@@ -32,17 +37,64 @@ pub fn run(
         }
     };
     let result = match arguments.command {
-        Command::Compile(arguments) => compile::run(&arguments, out),
-        Command::Ops(arguments) => ops::run(&arguments, out),
-        Command::Report(arguments) => report(&arguments, out),
-        Command::Simulate(arguments) => simulate::run(&arguments, out),
+        Command::Check(arguments) => check::run(&arguments, out, err).map(done),
+        Command::Compare(arguments) => compare::run(&arguments, out, err),
+        Command::Compile(arguments) => compile::run(&arguments, out, err).map(done),
+        Command::Evaluate(arguments) => evaluate::run(&arguments, out, err).map(done),
+        Command::Ops(arguments) => ops::run(&arguments, out).map(done),
+        Command::Report(arguments) => report(&arguments, out).map(done),
+        Command::Simulate(arguments) => simulate::run(&arguments, out).map(done),
     };
     match result {
-        Ok(()) => ExitStatus::Done,
+        Ok(status) => status,
         Err(diagnostics) => {
             let _ = writeln!(err, "{diagnostics}");
             diagnostics.exit_status()
         }
+    }
+}
+
+fn done((): ()) -> ExitStatus {
+    ExitStatus::Done
+}
+
+/// Largest model file in bytes: protobuf's own limit.
+const MAX_MODEL_BYTES: usize = 2 << 30;
+
+/// A model file, with the directory that its external data lies in.
+struct Model {
+    name: String,
+    bytes: Vec<u8>,
+    directory: PathBuf,
+}
+
+impl Model {
+    fn read(path: &Path) -> Result<Self, Diagnostic> {
+        let bytes = read_file(path, MAX_MODEL_BYTES)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new(".")).to_owned();
+        Ok(Self { name: path.display().to_string(), bytes, directory })
+    }
+
+    fn external(&self) -> ExternalData<'_> {
+        ExternalData::Beside(&self.directory)
+    }
+}
+
+/// Prints what the user should know; a log that cannot be written is no fault.
+fn print_notes(notes: &[String], err: &mut dyn Write) {
+    for note in notes {
+        let _ = writeln!(err, "note: {}", printable(note));
+    }
+}
+
+/// Shows how many of `total` samples are done, if somebody watches.
+fn progress(done: usize, total: usize, err: &mut dyn Write) {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() {
+        let end = if done == total { "\r\x1b[K" } else { "" };
+        let _ = write!(err, "\r{done} of {total} samples{end}");
+        let _ = err.flush();
     }
 }
 

@@ -9,9 +9,9 @@ pub const MAX_DIMENSIONS: usize = 32;
 
 /// The elements of an array in row-major order.
 ///
-/// The types of a file are kept where it matters and widened without loss where it does not: `U8`
-/// may be raw pixels, so other integers and booleans become `I64`, never `U8`. `F64` is kept,
-/// because narrowing it is the consumer's decision.
+/// The types of a file are kept where it matters and widened without loss where it does not: bytes
+/// may be raw pixels or a model's own integers, so other integers and booleans become `I64`, never
+/// bytes. `F64` is kept, because narrowing it is the consumer's decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArrayData {
     /// 32-bit floating point.
@@ -20,6 +20,8 @@ pub enum ArrayData {
     F64(Vec<f64>),
     /// Unsigned bytes, for example pixels.
     U8(Vec<u8>),
+    /// Signed bytes, for example quantized values.
+    I8(Vec<i8>),
     /// All other integers, and booleans as 0 and 1.
     I64(Vec<i64>),
 }
@@ -32,6 +34,7 @@ impl ArrayData {
             Self::F32(values) => values.len(),
             Self::F64(values) => values.len(),
             Self::U8(values) => values.len(),
+            Self::I8(values) => values.len(),
             Self::I64(values) => values.len(),
         }
     }
@@ -42,11 +45,25 @@ impl ArrayData {
         self.len() == 0
     }
 
+    /// The elements as double-precision numbers; integers beyond 53 bits are rounded.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "as documented")]
+    pub fn to_reals(&self) -> Vec<f64> {
+        match self {
+            Self::F32(values) => values.iter().copied().map(f64::from).collect(),
+            Self::F64(values) => values.clone(),
+            Self::U8(values) => values.iter().copied().map(f64::from).collect(),
+            Self::I8(values) => values.iter().copied().map(f64::from).collect(),
+            Self::I64(values) => values.iter().map(|&value| value as f64).collect(),
+        }
+    }
+
     /// The elements as integers, or `None` if they are floating-point. For labels.
     #[must_use]
     pub fn to_integers(&self) -> Option<Vec<i64>> {
         match self {
             Self::U8(values) => Some(values.iter().copied().map(i64::from).collect()),
+            Self::I8(values) => Some(values.iter().copied().map(i64::from).collect()),
             Self::I64(values) => Some(values.clone()),
             Self::F32(_) | Self::F64(_) => None,
         }

@@ -3,6 +3,7 @@
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::geometry::Chw;
 use heq_ir::preparation::PreparationError;
+use heq_ir::tensor::IntType;
 use std::io;
 
 /// A file or array that cannot be used: where, and why.
@@ -37,8 +38,11 @@ pub enum DataFault {
         /// Number of elements.
         elements: usize,
     },
-    /// Integers other than bytes are given where a model's input is due.
-    #[error("the input holds integers that are not bytes, so it is unclear what they stand for")]
+    /// Integers of an unexpected type are given where a model's input is due.
+    #[error(
+        "the input holds integers that are neither pixels nor of the model's type, so it is unclear \
+         what they stand for"
+    )]
     IntegerInput,
     /// An unsigned integer exceeds the largest signed one.
     #[error("element {index} is {value}, which exceeds the largest 64-bit signed integer")]
@@ -47,6 +51,12 @@ pub enum DataFault {
         index: usize,
         /// The element.
         value: u64,
+    },
+    /// Labels are no list of integers.
+    #[error("the labels are no list of integers, but an array of shape {shape:?}")]
+    Labels {
+        /// The array's shape.
+        shape: Vec<usize>,
     },
     /// The file breaks its format.
     #[error("not a valid {format} file: {what}")]
@@ -77,6 +87,16 @@ pub enum DataFault {
         index: Vec<usize>,
         /// The element.
         value: f64,
+    },
+    /// An element is no integer of the model's type.
+    #[error("element {index:?} of the input is {value}, which the model's type {ty} does not have")]
+    OutOfType {
+        /// Index of the element along each dimension.
+        index: Vec<usize>,
+        /// The element.
+        value: i64,
+        /// The type.
+        ty: IntType,
     },
     /// The model's input preparation does not fit the model's input.
     #[error("the pixels cannot be prepared: {0}")]
@@ -112,8 +132,6 @@ pub enum DataFault {
         found: Vec<usize>,
         /// The shapes that would be accepted.
         accepted: String,
-        /// Whether the channels are last instead of first.
-        channels_last: bool,
     },
 }
 
@@ -154,10 +172,12 @@ impl DataFault {
             | Self::Inconsistent { .. }
             | Self::IntegerInput
             | Self::IntegerTooLarge { .. }
+            | Self::Labels { .. }
             | Self::Malformed { .. }
             | Self::NoSuchEntry { .. }
             | Self::NotAnArchive { .. }
             | Self::NotFinite { .. }
+            | Self::OutOfType { .. }
             | Self::Preparation(_)
             | Self::UnknownFormat
             | Self::UnsupportedType { .. }
@@ -173,27 +193,25 @@ impl DataFault {
             Self::Alpha => "flatten the picture onto a background and save it without alpha",
             Self::Inconsistent { .. } => "give a shape whose product is the number of elements",
             Self::IntegerInput => {
-                "save raw pixels as uint8, or values that are already prepared as float32"
+                "save raw pixels as uint8, prepared values as float32, or the integers that a \
+                 quantized model takes in its own type"
             }
             Self::IntegerTooLarge { .. } => "save the array as int64 or float32",
+            Self::Labels { .. } => "save one class index a sample, as int64",
             Self::Malformed { .. } => "write the file again; it may be damaged or cut off",
             Self::NoSuchEntry { .. } => {
                 "name one of these arrays, or call the one that is meant `input`"
             }
             Self::NotAnArchive { .. } => "leave out the entry's name, or give an npz file",
             Self::NotFinite { .. } => "replace or remove the sample",
+            Self::OutOfType { .. } => "save the integers that the model takes, or real values",
             Self::Preparation(_) => "compile the model again with one mean and std per channel",
             Self::TooLarge { .. } => "split the data into several smaller files",
             Self::UnknownFormat => "save arrays with numpy.save or numpy.savez, pictures as PNG",
             Self::UnsupportedType { .. } => {
                 "save arrays as float32, float64, int64 or uint8, pictures with 8 bits per channel"
             }
-            Self::WrongShape { channels_last: true, .. } => {
-                "move the channels to the front, for example with numpy.moveaxis(x, -1, -3)"
-            }
-            Self::WrongShape { channels_last: false, .. } => {
-                "reshape or resize the input to one of the accepted shapes"
-            }
+            Self::WrongShape { .. } => "reshape or resize the input to one of the accepted shapes",
         }
     }
 

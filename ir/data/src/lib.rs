@@ -2,13 +2,14 @@
 //!
 //! Both programs use it: the compiler for calibration and test data, the runtime for inputs and
 //! outputs. A file becomes an [`Array`] ([`read`]), an array becomes the samples of a model's input
-//! ([`prepare`]).
+//! ([`prepare`]), and a file with labels or outputs beside them is a [`DataSet`].
 //!
 //! Invariants: a file is recognised by its content, never by its name; nothing in a file can cause
 //! a panic or an allocation beyond the limits in [`read`]; every error names the file and what to
 //! do about it.
 
 pub mod array;
+pub mod data_set;
 pub mod error;
 mod npy;
 mod npz;
@@ -20,7 +21,8 @@ pub mod read;
 pub mod write;
 
 pub use array::{Array, ArrayData};
+pub use data_set::DataSet;
 pub use error::DataError;
-pub use prepare::to_samples;
+pub use prepare::{Sample, to_inputs, to_samples};
 pub use read::read_array;
 pub use write::write_npy;

@@ -14,7 +14,13 @@ const FORMAT: &str = "npz";
 pub(crate) const MAGICS: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 
 /// Names that are looked for, in this order, if none is given.
-const DEFAULT_ENTRIES: [&str; 2] = ["input", "images"];
+const DEFAULT_ENTRIES: [&str; 5] = ["input", "images", "x", "data", "inputs"];
+
+/// Names of arrays that hold labels, in the order in which they are looked for.
+pub(crate) const LABELS: [&str; 4] = ["labels", "label", "y", "targets"];
+
+/// Names of arrays that hold outputs, in the order in which they are looked for.
+pub(crate) const OUTPUTS: [&str; 3] = ["output", "outputs", "logits"];
 
 /// What follows an array's name in the name of its entry.
 const SUFFIX: &str = ".npy";
@@ -29,11 +35,7 @@ pub(crate) struct Entry {
 /// Reads the array called `wanted`, or else the one that is meant most likely.
 pub(crate) fn decode(reader: impl Read + Seek, wanted: Option<&str>) -> Result<Entry, DataFault> {
     let mut archive = ZipArchive::new(reader).map_err(from_zip)?;
-    let entries: Vec<String> = archive
-        .file_names()
-        .filter_map(|name| name.strip_suffix(SUFFIX))
-        .map(str::to_owned)
-        .collect();
+    let entries = arrays(&archive);
     let Some(name) = choose(&entries, wanted).map(str::to_owned) else {
         return Err(DataFault::NoSuchEntry { wanted: wanted.map(str::to_owned), entries });
     };
@@ -42,14 +44,34 @@ pub(crate) fn decode(reader: impl Read + Seek, wanted: Option<&str>) -> Result<E
     Ok(Entry { name, shape, data })
 }
 
+/// Names of the arrays of an archive.
+pub(crate) fn names(reader: impl Read + Seek) -> Result<Vec<String>, DataFault> {
+    Ok(arrays(&ZipArchive::new(reader).map_err(from_zip)?))
+}
+
+fn arrays<R>(archive: &ZipArchive<R>) -> Vec<String>
+where
+    R: Read + Seek,
+{
+    archive.file_names().filter_map(|name| name.strip_suffix(SUFFIX)).map(str::to_owned).collect()
+}
+
 fn choose<'a>(entries: &'a [String], wanted: Option<&str>) -> Option<&'a str> {
     let find = |name: &str| entries.iter().find(|entry| *entry == name);
     match (wanted, entries) {
         (Some(name), _) => find(name.strip_suffix(SUFFIX).unwrap_or(name)),
         (None, [only]) => Some(only),
-        (None, _) => DEFAULT_ENTRIES.into_iter().find_map(find),
+        (None, _) => DEFAULT_ENTRIES.into_iter().find_map(find).or_else(|| only_input(entries)),
     }
     .map(String::as_str)
+}
+
+/// The one array that by its name holds neither labels nor outputs.
+fn only_input(entries: &[String]) -> Option<&String> {
+    let is_input =
+        |name: &&String| !LABELS.contains(&name.as_str()) && !OUTPUTS.contains(&name.as_str());
+    let mut inputs = entries.iter().filter(is_input);
+    inputs.next().filter(|_| inputs.next().is_none())
 }
 
 fn from_zip(error: ZipError) -> DataFault {
@@ -67,12 +89,15 @@ mod tests {
 
     #[test]
     fn entries_are_chosen_by_name_then_by_default() {
-        let cases: [(&[&str], Option<&str>, Option<&str>); 10] = [
+        let cases: [(&[&str], Option<&str>, Option<&str>); 13] = [
             (&["x"], None, Some("x")),
             (&["x", "input"], None, Some("input")),
             (&["images", "labels"], None, Some("images")),
             (&["images", "input"], None, Some("input")),
-            (&["x", "y"], None, None),
+            (&["a", "b"], None, None),
+            (&["x", "y"], None, Some("x")),
+            (&["pictures", "labels", "logits"], None, Some("pictures")),
+            (&["labels", "output"], None, None),
             (&[], None, None),
             (&["x", "input"], Some("x"), Some("x")),
             (&["x", "input"], Some("x.npy"), Some("x")),

@@ -16,7 +16,9 @@ pub const MAX_DECODED_BYTES: u64 = 1 << 30;
 /// Reads the array in the file at `path`; the file's content tells its format.
 ///
 /// - npy: as it is; other integers than bytes, and booleans, become `I64`.
-/// - npz: the array called `entry`; without it the only array, or else `input` or `images`.
+/// - npz: the array called `entry`; without it the only array, or else the first of `input`,
+///   `images`, `x`, `data` and `inputs`, or else the only one that is not called like labels or
+///   outputs.
 /// - PNG, JPEG: `U8` of shape `[C, H, W]`, one channel for grey and three for colour.
 ///
 /// # Errors
@@ -24,6 +26,28 @@ pub const MAX_DECODED_BYTES: u64 = 1 << 30;
 /// [`DataFault::Access`] if the file cannot be read; [`DataFault::TooLarge`] beyond the limits of
 /// this module; else the [`DataFault`] that names what is wrong with the file.
 pub fn read_array(path: &Path, entry: Option<&str>) -> Result<Array, DataError> {
+    let place = path.display().to_string();
+    decode_array(open(path)?, &place, entry)
+}
+
+/// Names of the arrays in the npz file at `path`; none if the file is in another format.
+///
+/// # Errors
+///
+/// As [`read_array`].
+pub fn array_names(path: &Path) -> Result<Vec<String>, DataError> {
+    let place = path.display().to_string();
+    let mut file = open(path)?;
+    let names = match file.fill_buf() {
+        Ok(start) if npz::MAGICS.iter().any(|magic| start.starts_with(magic)) => npz::names(file),
+        Ok(_) => Ok(Vec::new()),
+        Err(source) => Err(DataFault::Access { doing: "reading", source }),
+    };
+    names.map_err(|fault| DataError::new(place, fault))
+}
+
+/// Opens a file of bounded size.
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
     let place = path.display().to_string();
     let access = |source| DataFault::Access { doing: "opening", source };
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
@@ -39,7 +63,7 @@ pub fn read_array(path: &Path, entry: Option<&str>) -> Result<Array, DataError> 
     };
     match fault {
         Some(fault) => Err(DataError::new(place, fault)),
-        None => decode_array(BufReader::new(file), &place, entry),
+        None => Ok(BufReader::new(file)),
     }
 }
 

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
+use heq_data::data_set::read_outputs;
 use heq_data::error::DataFault;
 use heq_data::read::decode_array;
-use heq_data::{Array, ArrayData, DataError, read_array, write_npy};
+use heq_data::{Array, ArrayData, DataError, DataSet, read_array, write_npy};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use image::{DynamicImage, ImageFormat};
 use npyz::WriterBuilder;
@@ -69,7 +70,7 @@ fn npy_of_every_type_and_byte_order() {
     check("f8", &[1.5_f64, f64::MIN], &ArrayData::F64(vec![1.5, f64::MIN]));
     check("u1", &[0_u8, 255], &ArrayData::U8(vec![0, 255]));
     check("b1", &[true, false], &ArrayData::I64(vec![1, 0]));
-    check("i1", &[i8::MIN, i8::MAX], &ArrayData::I64(vec![-128, 127]));
+    check("i1", &[i8::MIN, i8::MAX], &ArrayData::I8(vec![-128, 127]));
     check("i2", &[i16::MIN, 258], &ArrayData::I64(vec![-32768, 258]));
     check("i4", &[i32::MIN, 258], &ArrayData::I64(vec![i32::MIN.into(), 258]));
     check("i8", &[i64::MIN, 258], &ArrayData::I64(vec![i64::MIN, 258]));
@@ -104,6 +105,7 @@ fn written_files_are_read_back_by_both_readers() {
         ArrayData::F64(vec![0.1, -2.5, f64::MIN_POSITIVE, 3.0, 4.0, 5.0]),
         ArrayData::I64(vec![i64::MIN, -1, 0, 1, 2, i64::MAX]),
         ArrayData::U8(vec![0, 1, 2, 3, 4, 255]),
+        ArrayData::I8(vec![0, 1, 2, -3, -128, 127]),
     ] {
         let array = Array::new(path.display().to_string(), vec![2, 3], data.clone()).unwrap();
         write_npy(&path, &array).unwrap();
@@ -116,6 +118,7 @@ fn written_files_are_read_back_by_both_readers() {
             ArrayData::F64(_) => ArrayData::F64(file.into_vec().unwrap()),
             ArrayData::I64(_) => ArrayData::I64(file.into_vec().unwrap()),
             ArrayData::U8(_) => ArrayData::U8(file.into_vec().unwrap()),
+            ArrayData::I8(_) => ArrayData::I8(file.into_vec().unwrap()),
         };
         assert_eq!(&found, array.data());
     }
@@ -137,6 +140,30 @@ fn npz_entries_are_chosen_and_named() {
         let error = decode(&bytes, Some("other")).unwrap_err().to_string();
         assert!(error.contains("`other`") && error.contains("labels, images"), "{error}");
     }
+}
+
+#[test]
+fn data_sets_hold_samples_labels_and_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.npz");
+    let read = |entries: &[(&str, Vec<u8>)]| {
+        std::fs::write(&path, npz(entries, SimpleFileOptions::default())).unwrap();
+        DataSet::read(&path)
+    };
+    let pixels = || npy(&[2], npyz::Order::C, &[9_u8, 8]);
+    let labels = || npy(&[2], npyz::Order::C, &[3_i64, 4]);
+    let logits = || npy(&[2, 1], npyz::Order::C, &[0.5_f32, 1.5]);
+    let all = read(&[("y.npy", labels()), ("a.npy", pixels()), ("logits.npy", logits())]).unwrap();
+    assert_eq!(all.samples.data(), &ArrayData::U8(vec![9, 8]));
+    assert_eq!(all.labels, Some(vec![3, 4]));
+    assert_eq!(all.outputs.unwrap().data(), &ArrayData::F32(vec![0.5, 1.5]));
+    assert_eq!(read_outputs(&path).unwrap().shape(), [2, 1]);
+    let alone = read(&[("x.npy", pixels())]).unwrap();
+    assert_eq!((alone.labels, alone.outputs), (None, None));
+    let error = read(&[("x.npy", pixels()), ("labels.npy", logits())]).unwrap_err();
+    assert!(matches!(error.fault(), DataFault::Labels { .. }), "{error}");
+    std::fs::write(&path, pixels()).unwrap();
+    assert_eq!(DataSet::read(&path).unwrap().samples.shape(), [2]);
 }
 
 #[test]

@@ -61,9 +61,9 @@ impl Number {
     /// Bytes of one element in memory.
     pub(crate) fn decoded_bytes(self) -> u64 {
         match self {
-            Self::U8 => 1,
+            Self::U8 | Self::I8 => 1,
             Self::F32 => 4,
-            Self::Bool | Self::I8 | Self::I16 | Self::I32 | Self::I64 => 8,
+            Self::Bool | Self::I16 | Self::I32 | Self::I64 => 8,
             Self::U16 | Self::U32 | Self::U64 | Self::F64 => 8,
         }
     }

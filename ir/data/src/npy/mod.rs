@@ -57,7 +57,7 @@ fn convert(bytes: &[u8], header: &Header) -> Result<ArrayData, DataFault> {
     Ok(match header.number {
         Number::Bool => integers(bytes.iter().map(|&byte| i64::from(byte != 0)).collect()),
         Number::U8 => ArrayData::U8(row_major(bytes.to_vec(), header)),
-        Number::I8 => integers(elements(bytes, header, |b| i8::from_le_bytes(b).into())),
+        Number::I8 => ArrayData::I8(row_major(elements(bytes, header, i8::from_le_bytes), header)),
         Number::I16 => integers(elements(bytes, header, |b| i16::from_le_bytes(b).into())),
         Number::I32 => integers(elements(bytes, header, |b| i32::from_le_bytes(b).into())),
         Number::I64 => integers(elements(bytes, header, i64::from_le_bytes)),
@@ -125,6 +125,7 @@ pub(crate) fn encode(shape: &[usize], data: &ArrayData) -> Vec<u8> {
         ArrayData::F32(_) => Number::F32,
         ArrayData::F64(_) => Number::F64,
         ArrayData::U8(_) => Number::U8,
+        ArrayData::I8(_) => Number::I8,
         ArrayData::I64(_) => Number::I64,
     };
     let mut bytes = header::write(shape, number);
@@ -132,6 +133,7 @@ pub(crate) fn encode(shape: &[usize], data: &ArrayData) -> Vec<u8> {
         ArrayData::F32(values) => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
         ArrayData::F64(values) => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
         ArrayData::U8(values) => bytes.extend_from_slice(values),
+        ArrayData::I8(values) => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
         ArrayData::I64(values) => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
     }
     bytes

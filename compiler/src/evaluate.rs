@@ -1,0 +1,336 @@
+//! How accurate a plan is, and how much of its accumulators it uses.
+//!
+//! An accumulator counts mod `2^l`: its bias may be stored wrapped, and only the sum with the offset of
+//! the requantization must lie in `l` signed bits. The multiple of `2^l` that the bias and the offset
+//! alone lie off by is therefore taken out; a sum that then still leaves `l` bits has overflowed.
+
+use comfy_table::{CellAlignment, Table, presets};
+use heq_data::output::top1;
+use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, cell, printable};
+use heq_ir::eval::{evaluate_observed, wrap};
+use heq_ir::plan::weights::ServerWeights;
+use heq_ir::plan::{LayerKind, Plan};
+use heq_ir::secure::CombineTerm;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// Samples between two reports of progress.
+const CHUNK: usize = 16;
+
+/// Number of classes from which the five largest outputs count as well.
+const TOP5_CLASSES: usize = 100;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// Number of samples.
+    pub samples: usize,
+    /// Samples whose largest output is their label, if there are labels.
+    pub top1: Option<usize>,
+    /// Samples whose label is among the five largest outputs, from 100 classes on.
+    pub top5: Option<usize>,
+    /// One entry for each accumulator, in the order of the plan.
+    pub accumulators: Vec<Headroom>,
+}
+
+/// How much of an accumulator is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headroom {
+    /// Index of the step in the plan.
+    pub step: usize,
+    /// Width in bits, signed.
+    pub acc_bits: u32,
+    /// Bits that the largest value took, signed.
+    pub used_bits: u32,
+    /// Values that left the width.
+    pub overflows: u64,
+}
+
+/// Evaluates a plan on quantized `inputs`; `labels` has one class for each, or more. `progress` hears
+/// how many are done.
+///
+/// # Errors
+/// If there is no sample, if there are fewer labels than samples, or if the inputs are not the plan's.
+pub fn evaluate(
+    plan: &Plan,
+    weights: &ServerWeights,
+    inputs: &[Vec<i64>],
+    labels: Option<&[i64]>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluated, Diagnostics> {
+    let refuse = |what: String, remedy: &str| {
+        Err(Diagnostic::new(Code::WrongInput, "the data", what, remedy).into())
+    };
+    if inputs.is_empty() {
+        return refuse("there is no sample".into(), "give at least one, and a --limit above 0");
+    }
+    if let Some(labels) = labels
+        && labels.len() < inputs.len()
+    {
+        let what = format!("there are {} labels for {} samples", labels.len(), inputs.len());
+        return refuse(what, "give one label for every sample");
+    }
+    let probes = probes(plan, weights);
+    let headroom = |probe: &Probe| Headroom {
+        step: probe.step,
+        acc_bits: probe.acc_bits,
+        used_bits: 1,
+        overflows: 0,
+    };
+    let top5 = plan.output_len() >= TOP5_CLASSES;
+    let start = Evaluated {
+        samples: 0,
+        top1: labels.map(|_| 0),
+        top5: labels.filter(|_| top5).map(|_| 0),
+        accumulators: probes.iter().filter(|probe| probe.judged).map(headroom).collect(),
+    };
+    let mut found = start.clone();
+    for (chunk, first) in inputs.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+        let part = chunk.par_iter().enumerate().map(|(index, input)| {
+            let label = labels.and_then(|labels| labels.get(first + index)).copied();
+            one(plan, weights, input, label, &probes, &start)
+        });
+        let part: Result<Vec<Evaluated>, Diagnostics> = part.collect();
+        part?.iter().for_each(|one| found.add(one));
+        progress(found.samples);
+    }
+    Ok(found)
+}
+
+/// A step that accumulates.
+struct Probe {
+    step: usize,
+    acc_bits: u32,
+    /// What is added before the value is used.
+    offset: i64,
+    /// Whether the value is used as it is, rather than summed up further.
+    judged: bool,
+    /// The sum for inputs of zero, for every channel.
+    origin: Vec<i64>,
+    /// Operands that are accumulators themselves.
+    parts: Vec<usize>,
+}
+
+fn probes(plan: &Plan, weights: &ServerWeights) -> Vec<Probe> {
+    let mut probes: Vec<Probe> = Vec::new();
+    let mut linear = weights.layers().iter();
+    for (step, layer) in plan.layers().iter().enumerate() {
+        let channels = plan.values().get(step + 1).map_or(0, |value| value.shape.channels);
+        let (acc_bits, origin, parts) = match &layer.kind {
+            LayerKind::Linear { op, .. } => {
+                let bias = linear.next().map_or_else(Vec::new, |weights| weights.bias.clone());
+                (op.acc_bits, bias, Vec::new())
+            }
+            LayerKind::Combine(op) => {
+                let operands = layer.operands.iter().zip(&op.terms);
+                let parts = operands.filter_map(|(operand, term)| match term {
+                    CombineTerm::Accumulator => operand.0.checked_sub(1),
+                    CombineTerm::Scaled(_) => None,
+                });
+                let parts: Vec<usize> = parts.collect();
+                let mut origin = vec![op.constant; channels];
+                for probe in probes.iter().filter(|probe| parts.contains(&probe.step)) {
+                    let terms = origin.iter_mut().zip(&probe.origin);
+                    terms.for_each(|(sum, part)| *sum = sum.wrapping_add(*part));
+                }
+                (op.acc_bits, origin, parts)
+            }
+            LayerKind::Requantize { .. }
+            | LayerKind::MaxPool { .. }
+            | LayerKind::Table { .. }
+            | LayerKind::View(_)
+            | LayerKind::Reshape(_)
+            | LayerKind::Concat
+            | LayerKind::ToArithmetic { .. }
+            | LayerKind::ToBoolean { .. }
+            | LayerKind::Open => continue,
+        };
+        let (offset, judged) = reader(plan, step);
+        probes.push(Probe { step, acc_bits, offset, judged, origin, parts });
+    }
+    probes
+}
+
+/// What is added to the result of `step` before it is used, and whether it is not summed up first.
+fn reader(plan: &Plan, step: usize) -> (i64, bool) {
+    for layer in plan.layers() {
+        for (slot, operand) in layer.operands.iter().enumerate() {
+            if operand.0 != step + 1 {
+                continue;
+            }
+            if let LayerKind::Requantize { widths, range, .. } = &layer.kind {
+                return (widths.offset(range.lo).cast_signed() >> widths.guard_bits, true);
+            }
+            if let LayerKind::Combine(op) = &layer.kind
+                && matches!(op.terms.get(slot), Some(CombineTerm::Accumulator))
+            {
+                return (0, false);
+            }
+        }
+    }
+    (0, true)
+}
+
+/// One sample.
+fn one(
+    plan: &Plan,
+    weights: &ServerWeights,
+    input: &[i64],
+    label: Option<i64>,
+    probes: &[Probe],
+    start: &Evaluated,
+) -> Result<Evaluated, Diagnostics> {
+    let mut sums: Vec<(usize, Vec<i64>)> = Vec::new();
+    let evaluation = evaluate_observed(plan, weights, input, &mut |step, seen| {
+        sums.push((step, seen.to_vec()));
+    })
+    .map_err(|error| {
+        let remedy = "this is a fault of heqc; please report it";
+        Diagnostic::new(Code::Internal, &plan.spec().model, error.to_string(), remedy)
+    })?;
+    let mut found = Evaluated { samples: 1, ..start.clone() };
+    for (at, probe) in probes.iter().enumerate() {
+        let (done, rest) = sums.split_at_mut(at);
+        let Some((_, exact)) = rest.first_mut() else { continue };
+        // The evaluator adds up operands that have wrapped; here they must not have.
+        for (step, part) in done.iter().filter(|(step, _)| probe.parts.contains(step)) {
+            let Some(wrapped) = evaluation.values.get(step + 1) else { continue };
+            for ((sum, exact), wrapped) in exact.iter_mut().zip(part).zip(wrapped) {
+                *sum = sum.wrapping_add(exact.wrapping_sub(*wrapped));
+            }
+        }
+        if let Some(headroom) =
+            found.accumulators.iter_mut().find(|headroom| headroom.step == probe.step)
+        {
+            headroom.see(probe, exact);
+        }
+    }
+    if let Some(label) = label {
+        let output = evaluation.output();
+        let index = usize::try_from(label).ok();
+        let first = |hit: bool, count: &mut Option<usize>| {
+            if let Some(count) = count {
+                *count += usize::from(hit);
+            }
+        };
+        first(index.is_some() && top1(output) == index, &mut found.top1);
+        // The label is among the five largest if fewer than five come before it.
+        let before = index.and_then(|index| output.get(index)).map(|own| {
+            let earlier =
+                |&(at, value): &(usize, &i64)| value > own || (value == own && Some(at) < index);
+            output.iter().enumerate().filter(earlier).count()
+        });
+        first(before.is_some_and(|before| before < 5), &mut found.top5);
+    }
+    Ok(found)
+}
+
+impl Headroom {
+    /// Takes the exact sums of one sample into account.
+    fn see(&mut self, probe: &Probe, sums: &[i64]) {
+        let plane = (sums.len() / probe.origin.len().max(1)).max(1);
+        for (sums, origin) in sums.chunks(plane).zip(&probe.origin) {
+            let origin = origin.wrapping_add(probe.offset);
+            let moved = probe.offset.wrapping_sub(origin.wrapping_sub(wrap(origin, self.acc_bits)));
+            for sum in sums {
+                let value = sum.wrapping_add(moved);
+                let bits = i64::BITS + 1 - (value ^ (value >> 63)).leading_zeros();
+                self.used_bits = self.used_bits.max(bits);
+                self.overflows += u64::from(bits > self.acc_bits);
+            }
+        }
+    }
+}
+
+impl Evaluated {
+    fn add(&mut self, one: &Self) {
+        let sum = |a: Option<usize>, b: Option<usize>| Some(a? + b?);
+        self.samples += one.samples;
+        self.top1 = sum(self.top1, one.top1);
+        self.top5 = sum(self.top5, one.top5);
+        for (total, one) in self.accumulators.iter_mut().zip(&one.accumulators) {
+            total.used_bits = total.used_bits.max(one.used_bits);
+            total.overflows += one.overflows;
+        }
+    }
+
+    /// Values that left the width of their accumulator.
+    #[must_use]
+    pub fn overflows(&self) -> u64 {
+        self.accumulators.iter().map(|accumulator| accumulator.overflows).sum()
+    }
+
+    /// A `heq-evaluate/1` document; `plan` is the one that was evaluated.
+    #[must_use]
+    pub fn to_json(&self, plan: &Plan) -> Value {
+        let accumulators = self.accumulators.iter().map(|accumulator| {
+            let layer = plan.layers().get(accumulator.step);
+            json!({
+                "step": accumulator.step,
+                "name": layer.map(|layer| &layer.name),
+                "operator": layer.map(|layer| &layer.operator),
+                "acc_bits": accumulator.acc_bits,
+                "used_bits": accumulator.used_bits,
+                "overflows": accumulator.overflows,
+            })
+        });
+        json!({
+            "schema": "heq-evaluate/1",
+            "model": plan.spec().model,
+            "plan": plan.digest().to_string(),
+            "samples": self.samples,
+            "top1": self.top1,
+            "top5": self.top5,
+            "overflows": self.overflows(),
+            "accumulators": accumulators.collect::<Vec<_>>(),
+        })
+    }
+
+    /// Accuracy, and a row for every accumulator.
+    #[must_use]
+    pub fn to_table(&self, plan: &Plan) -> String {
+        let mut text = format!("{} samples\n", self.samples);
+        for (name, hits) in [("top-1", self.top1), ("top-5", self.top5)] {
+            if let Some(hits) = hits {
+                let percent = percent(hits, self.samples);
+                let _ = writeln!(text, "{name}: {hits} of {} ({percent:.2} %)", self.samples);
+            }
+        }
+        if self.top1.is_none() {
+            text.push_str("accuracy: unknown, the data has no array `labels`\n");
+        }
+        let _ = writeln!(text, "overflows: {}", self.overflows());
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_BORDERS_ONLY);
+        table.set_header(["step", "operator", "name", "width", "used", "free", "overflows"]);
+        for accumulator in &self.accumulators {
+            let Headroom { step, acc_bits, used_bits, overflows } = *accumulator;
+            let Some(layer) = plan.layers().get(step) else { continue };
+            table.add_row([
+                step.to_string(),
+                printable(&layer.operator),
+                cell(&layer.name),
+                format!("{acc_bits} bits"),
+                format!("{used_bits} bits"),
+                (i64::from(acc_bits) - i64::from(used_bits)).to_string(),
+                overflows.to_string(),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(3) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let _ = writeln!(text, "{table}");
+        text
+    }
+}
+
+/// How much of `total` `part` is, in percent.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub fn percent(part: usize, total: usize) -> f64 {
+    if total == 0 { 0.0 } else { 100.0 * part as f64 / total as f64 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -82,10 +82,10 @@ fn nonsense_and_silence_end_the_session_and_not_the_server() {
         (frame(84, 9, &[0; 84]), Code::PeerMisbehaved),
         (frame(84, 1, &[0; 40]), Code::Connection),
         (frame(84, 1, &[0; 84]), Code::PeerIncompatible),
+        (hello(b"HEQPEER\n", 3, 0), Code::PeerIncompatible),
+        (hello(b"HEQPEER\n", 2, 1), Code::PeerIncompatible),
+        (hello(b"HEQPEER\n", 2, 7), Code::PeerMisbehaved),
         (hello(b"HEQPEER\n", 2, 0), Code::PeerIncompatible),
-        (hello(b"HEQPEER\n", 1, 1), Code::PeerIncompatible),
-        (hello(b"HEQPEER\n", 1, 7), Code::PeerMisbehaved),
-        (hello(b"HEQPEER\n", 1, 0), Code::PeerIncompatible),
     ];
     for (index, (bytes, expected)) in cases.into_iter().enumerate() {
         std::thread::scope(|scope| {

@@ -1,6 +1,6 @@
 //! Hostile plans: every rule of the checker is reached, and no mutation makes anything panic.
 
-use heq_ir::integer::ValueId;
+use heq_ir::integer::{InputElement, ValueId};
 use heq_ir::params::RlweSpec;
 use heq_ir::plan::codec::{
     CodecError, HEADER_BYTES, decode_plan, decode_weights, encode_plan, encode_weights,
@@ -35,40 +35,40 @@ fn first_choice(spec: &mut PlanSpec) -> &mut heq_ir::plan::LinearChoice {
 
 /// Inserts poolings of 64x64 that keep the shape after the first requantization.
 fn insert_pools(spec: &mut PlanSpec, count: usize) {
-    let window =
-        heq_ir::geometry::Window { kernel: [64; 2], strides: [1; 2], pads: [31, 31, 32, 32] };
+    let window = heq_ir::geometry::Window::dense([64; 2], [1; 2], [31, 31, 32, 32]);
     for layer in &mut spec.layers[2..] {
-        layer.operand.0 += count;
+        layer.operands[0].0 += count;
     }
     let template = spec.layers[0].clone();
     for index in 2..2 + count {
         let kind = LayerKind::MaxPool { window };
-        let operand = ValueId(index);
-        spec.layers.insert(index, heq_ir::plan::Layer { kind, operand, ..template.clone() });
+        let operands = vec![ValueId(index)];
+        spec.layers.insert(index, heq_ir::plan::Layer { kind, operands, ..template.clone() });
     }
 }
 
 #[test]
 fn every_rule_is_checked() {
     type Change = fn(&mut PlanSpec);
-    let cases: [(&str, Change); 21] = [
+    let cases: [(&str, Change); 28] = [
         ("has 0 steps", |spec| spec.layers.clear()),
         ("below 128-bit security", |spec| {
             *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 2048, modulus_bits: 54 };
         }),
         ("is not one of", |spec| spec.rlwe[0].ring_degree = 2047),
         ("is outside", |spec| {
-            *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 4096, modulus_bits: 62 };
+            *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 8192, modulus_bits: 121 };
         }),
         ("do not ascend", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),
         ("set is not used", |spec| {
             spec.rlwe.push(RlweSpec { ring_degree: 8192, modulus_bits: 61 });
         }),
         ("never read", |spec| {
-            let layer = heq_ir::plan::Layer { kind: LayerKind::Flatten, ..spec.layers[0].clone() };
+            let kind = LayerKind::Concat;
+            let layer = heq_ir::plan::Layer { kind, ..spec.layers[0].clone() };
             let last = spec.layers.len() - 1;
             spec.layers.insert(last, layer);
-            spec.layers[last + 1].operand = ValueId(last);
+            spec.layers[last + 1].operands = vec![ValueId(last)];
         }),
         ("channels", |spec| {
             spec.preparation = InputPreparation::new(1.0, vec![0.5; 3], Vec::new()).unwrap();
@@ -80,14 +80,45 @@ fn every_rule_is_checked() {
         ("more bits than q has", |spec| first_choice(spec).request_drop_bits = 64),
         ("does not lie within the layer", |spec| first_choice(spec).tile.in_channels = 2),
         ("coefficients", |spec| first_choice(spec).tile.out_channels = 8),
-        ("cannot read", |spec| spec.layers[1].operand = ValueId(0)),
-        ("not made yet", |spec| spec.layers[1].operand = ValueId(50)),
+        ("cannot read", |spec| spec.layers[1].operands = vec![ValueId(0)]),
+        ("not made yet", |spec| spec.layers[1].operands = vec![ValueId(50)]),
         ("the last step", |spec| {
             spec.layers.pop();
         }),
         ("error budget of 2^-39", |spec| spec.error_budget_log2 = 39),
         ("not positive", |spec| spec.output_scale = f64::NAN),
         ("OT field", |spec| spec.ot_field_bits = 3),
+        ("number of operands", |spec| spec.layers[1].operands.clear()),
+        ("number of operands", |spec| spec.layers[1].operands = vec![ValueId(1); 2]),
+        ("map has another number", |spec| spec.input.map.offset = vec![0.0; 5]),
+        ("map is not finite", |spec| spec.input.map.multiplier[0] = f64::INFINITY),
+        ("zero point", |spec| {
+            let ty = heq_ir::tensor::IntType::unsigned(8);
+            spec.input.element = InputElement::Integer { ty, zero_point: 256 };
+        }),
+        ("messages is too large", |spec| {
+            // 2^26 elements through a table of 256 entries of 8 bits.
+            spec.input.shape = heq_ir::geometry::Chw::new(64, 1024, 1024);
+            let widths = heq_ir::protocol::table::TableWidths { input_bits: 8, result_bits: 8 };
+            let kinds = [
+                LayerKind::ToBoolean { bits: 8, lo: -128 },
+                LayerKind::Table { widths, lo: 0 },
+                LayerKind::Open,
+            ];
+            let template = spec.layers[0].clone();
+            let layers = kinds.into_iter().enumerate().map(|(index, kind)| {
+                let operands = vec![ValueId(index)];
+                heq_ir::plan::Layer { kind, operands, ..template.clone() }
+            });
+            spec.layers = layers.collect();
+            spec.rlwe.clear();
+        }),
+        ("2 to 256 values", |spec| {
+            let LayerKind::Requantize { range, .. } = &mut spec.layers[1].kind else {
+                panic!("LeNet requantizes its first linear layer");
+            };
+            range.hi -= 1;
+        }),
     ];
     for (expected, change) in cases {
         let mut spec = lenet_spec();

@@ -3,10 +3,12 @@
 //! Functions here panic when a test cannot go on; nothing but tests depends on this crate.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
 
+pub mod onnx;
+
 use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::{Compiled, PlanOptions};
 use heq_compiler::pipeline::ImportOptions;
-use heq_data::{read_array, to_samples};
+use heq_data::{read_array, to_inputs};
 use heq_ir::plan::{AccStrategy, Plan};
 use heq_ir::preparation::InputPreparation;
 use heq_net::memory;
@@ -83,8 +85,9 @@ pub fn compiled_lenet(acc_strategy: AccStrategy) -> Compiled {
 pub fn samples(plan: &Plan, path: &Path, limit: usize) -> Vec<Vec<i64>> {
     let spec = plan.spec();
     let array = read_array(path, None).unwrap();
-    let samples = to_samples(&array, spec.input.shape, &spec.preparation).unwrap();
-    samples.iter().take(limit).map(|sample| spec.input.quantize(sample)).collect()
+    let mut samples = to_inputs(&array, &spec.input, &spec.preparation).unwrap();
+    samples.truncate(limit);
+    samples
 }
 
 /// What both parties end with.

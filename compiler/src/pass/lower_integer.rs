@@ -254,7 +254,7 @@ impl Lowering<'_> {
                     None => self.sum(id, &Expression::of(value), quantizer)?,
                 },
             },
-            Known::Sum(sum) => match sum.as_function().filter(|f| f.is_narrow()) {
+            Known::Sum(sum) => match sum.as_function().filter(Tabulated::requantizes) {
                 Some(function) => self.table(id, &function, quantizer)?,
                 None => self.sum(id, &sum, quantizer)?,
             },

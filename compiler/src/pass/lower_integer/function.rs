@@ -32,8 +32,7 @@ impl Tabulated {
 
     /// The identity on a value that a table requantizes.
     pub(super) fn of_narrow(value: Value) -> Option<Self> {
-        let made = matches!(value.kind, ValueKind::Quantized);
-        Self::of(value).filter(|function| made && function.is_narrow())
+        Self::of(value).filter(Self::requantizes)
     }
 
     /// `factors[k]*x + offset[k]` on the integers x of a value.
@@ -46,9 +45,9 @@ impl Tabulated {
         Some(Self { results, ..identity }.merged())
     }
 
-    /// Whether a table is the cheaper way to requantize.
-    pub(super) fn is_narrow(&self) -> bool {
-        self.value.range.bits() <= NARROW_BITS
+    /// Whether a table is the cheaper way to requantize: of narrow values that are bits already.
+    pub(super) fn requantizes(&self) -> bool {
+        self.value.kind == ValueKind::Quantized && self.value.range.bits() <= NARROW_BITS
     }
 
     /// Whether it is an affine map.

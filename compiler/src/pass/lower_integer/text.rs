@@ -4,7 +4,7 @@ use heq_ir::geometry::Window;
 use heq_ir::graph::text::SHOWN_ELEMENTS;
 use heq_ir::integer::{
     InputElement, InputLayout, InputMap, IntRange, IntegerNetwork, IntegerOp, LinearTerm,
-    NetworkInput, SumOp, Term,
+    NetworkInput, Rounding, SumOp, Term,
 };
 use std::fmt::{Display, Write};
 
@@ -61,6 +61,9 @@ fn input_text(out: &mut String, input: &NetworkInput) {
     }
     if let InputElement::Integer { ty, zero_point } = input.element {
         let _ = write!(out, " integer={ty} zero_point={zero_point}");
+    }
+    if input.rounding == Rounding::Floor {
+        out.push_str(" rounding=floor");
     }
     if input.map != InputMap::identity() {
         let _ = write!(out, " map={:?}*x+{:?}", input.map.multiplier, input.map.offset);

@@ -137,7 +137,7 @@ pub fn evaluate_observed(
         };
         // Shares hold a value mod their own width, whatever they were made of.
         values.push(match to.domain {
-            Domain::Arithmetic { bits } => wrapped(result, bits),
+            Domain::Arithmetic { bits, .. } => wrapped(result, bits),
             Domain::Client { .. }
             | Domain::Accumulator { .. }
             | Domain::Boolean { .. }

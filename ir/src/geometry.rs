@@ -165,7 +165,15 @@ impl ConvGeometry {
         self.out_channels / self.groups.max(1)
     }
 
-    /// Number of products summed in one output: `C/G*R*S`.
+    /// Number of weights, `K*C/G*R*S`, or `None` if it overflows.
+    #[must_use]
+    pub fn weight_count(&self) -> Option<usize> {
+        let [r, s] = self.window.kernel;
+        self.group_inputs().checked_mul(r)?.checked_mul(s)?.checked_mul(self.out_channels)
+    }
+
+    /// Number of products summed in one output: `C/G*R*S`; it does not overflow where
+    /// [`Self::weight_count`] does not.
     #[must_use]
     pub fn fan_in(&self) -> usize {
         self.group_inputs() * self.window.kernel[0] * self.window.kernel[1]

@@ -13,26 +13,69 @@ pub struct LengthError {
 /// Packs words of `bits` bits each, at most 120, lowest bit first; higher bits of a word must be zero.
 #[must_use]
 pub fn pack_bits<W: Into<u128>>(words: impl ExactSizeIterator<Item = W>, bits: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity((words.len() * bits as usize).div_ceil(8));
-    let (mut pending, mut count) = (0_u128, 0);
+    let mut writer = Writer::with_capacity((words.len() * bits as usize).div_ceil(8));
+    let (lower, upper) = halves(bits);
     for word in words {
-        pending |= word.into() << count;
-        count += bits;
-        while count >= 8 {
-            bytes.push(low_byte(pending));
-            pending >>= 8;
-            count -= 8;
+        let word = word.into();
+        writer.push(low_word(word), lower);
+        if upper > 0 {
+            writer.push(low_word(word >> 64), upper);
         }
     }
-    if count > 0 {
-        bytes.push(low_byte(pending));
-    }
-    bytes
+    writer.finish()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "takes the low byte on purpose")]
-fn low_byte(value: u128) -> u8 {
-    value as u8
+/// Bits of a word in its lower and upper half.
+fn halves(bits: u32) -> (u32, u32) {
+    (bits.min(64), bits.saturating_sub(64))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "takes the low half on purpose")]
+fn low_word(value: u128) -> u64 {
+    value as u64
+}
+
+/// Bytes with fewer than 64 bits pending.
+struct Writer {
+    /// Of the final length and 8 more: the last word may not be full.
+    bytes: Vec<u8>,
+    place: usize,
+    pending: u64,
+    count: u32,
+}
+
+impl Writer {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes + 8], place: 0, pending: 0, count: 0 }
+    }
+
+    /// Appends a word of at most 64 bits.
+    #[inline]
+    fn push(&mut self, word: u64, bits: u32) {
+        self.pending |= word << self.count;
+        // What does not fit; shifted in two steps, since 64 in one would be too far.
+        let rest = word >> 1 >> (63 - self.count);
+        self.count += bits;
+        if self.count >= 64 {
+            self.store();
+            self.place += 8;
+            self.count -= 64;
+            self.pending = rest;
+        }
+    }
+
+    #[inline]
+    fn store(&mut self) {
+        if let Some(place) = self.bytes.get_mut(self.place..self.place + 8) {
+            place.copy_from_slice(&self.pending.to_le_bytes());
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.store();
+        self.bytes.truncate(self.bytes.len() - 8);
+        self.bytes
+    }
 }
 
 /// Unpacks `count` words of `bits` bits each, at most 64.
@@ -60,20 +103,28 @@ fn unpack<W: TryFrom<u128> + Default>(
     if bytes.len() != expected {
         return Err(LengthError { expected, found: bytes.len() });
     }
-    let mask = (1_u128 << bits) - 1;
-    let (mut pending, mut available) = (0_u128, 0);
-    let mut rest = bytes.iter();
-    let mut words = Vec::with_capacity(count);
-    for _ in 0..count {
-        while available < bits {
-            pending |= u128::from(rest.next().copied().unwrap_or(0)) << available;
-            available += 8;
-        }
-        words.push(W::try_from(pending & mask).unwrap_or_default());
-        pending >>= bits;
-        available -= bits;
-    }
-    Ok(words)
+    let (lower, upper) = halves(bits);
+    let word = |first_bit: usize| {
+        let low = u128::from(read(bytes, first_bit, lower));
+        let high = if upper > 0 { read(bytes, first_bit + 64, upper) } else { 0 };
+        W::try_from(low | u128::from(high) << 64).unwrap_or_default()
+    };
+    Ok((0..count).map(|index| word(index * bits as usize)).collect())
+}
+
+/// The 1 to 64 bits from `first_bit` on; bits beyond the end are zero.
+#[inline]
+fn read(bytes: &[u8], first_bit: usize, bits: u32) -> u64 {
+    let rest = &bytes[first_bit / 8..];
+    let shift = first_bit % 8;
+    let low = match rest.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    let next = rest.get(8).map_or(0, |&byte| u64::from(byte));
+    // Shifted in two steps: by 64 - 0 in one would be too far.
+    let word = low >> shift | next << 1 << (63 - shift);
+    word & u64::MAX.checked_shr(64 - bits).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,8 +1,15 @@
-//! Tiles against the convolution that they compute.
+//! Tiles against the convolution that they compute, on polynomials with integer coefficients.
 
 use super::*;
 use crate::eval::convolve;
+use crate::geometry::Window;
 use proptest::prelude::*;
+
+/// Field width of the packed cases: far above every sum of the tests.
+const FIELD_BITS: u32 = 20;
+
+/// A coefficient outside the window of a request: no output may read it.
+const GARBAGE: i128 = 1 << 70;
 
 fn geometry(input: [usize; 3], k: usize, window: Window, groups: usize) -> ConvGeometry {
     let [c, height, width] = input;
@@ -17,128 +24,303 @@ fn dilated(window: Window, dilation: usize) -> Window {
     Window { dilations: [dilation; 2], ..window }
 }
 
-/// Multiplies the polynomials of `layout` in a ring of degree `n`; every output is written once, and
-/// no coefficient holds two elements.
+/// `a * X^places`, negacyclic.
+fn times_monomial(a: &[i128], places: usize) -> Vec<i128> {
+    let n = a.len();
+    let at = |i: usize| if i >= places { a[i - places] } else { -a[i + n - places] };
+    (0..n).map(at).collect()
+}
+
+/// `a(X^g)` for `g = N/h + 1`.
+fn automorphism(a: &[i128], spacing: usize) -> Vec<i128> {
+    let n = a.len();
+    let mut image = vec![0; n];
+    for (i, &value) in a.iter().enumerate() {
+        let place = i * (n / spacing + 1) % (2 * n);
+        image[place % n] = if place >= n { -value } else { value };
+    }
+    image
+}
+
+/// Merges leaves as the server does, but for the factor of 2^m that it takes out before.
+fn merge(leaves: &[Option<Vec<i128>>], spacing: usize) -> Option<Vec<i128>> {
+    if let [leaf] = leaves {
+        return leaf.clone();
+    }
+    let every_second =
+        |first: usize| -> Vec<_> { leaves.iter().skip(first).step_by(2).cloned().collect() };
+    let even = merge(&every_second(0), 2 * spacing)?;
+    let Some(odd) = merge(&every_second(1), 2 * spacing) else {
+        return Some(even.iter().map(|e| 2 * e).collect());
+    };
+    let odd = times_monomial(&odd, spacing);
+    let sum = even.iter().zip(&odd).map(|(e, o)| e + o);
+    let difference: Vec<i128> = even.iter().zip(&odd).map(|(e, o)| e - o).collect();
+    Some(sum.zip(automorphism(&difference, spacing)).map(|(s, d)| s + d).collect())
+}
+
+/// The signed fields of a coefficient, from the lowest.
+fn fields(mut value: i128) -> [i64; 4] {
+    [(); 4].map(|()| {
+        let field = (value << (128 - FIELD_BITS)) >> (128 - FIELD_BITS);
+        value = (value - field) >> FIELD_BITS;
+        i64::try_from(field).unwrap()
+    })
+}
+
+/// Multiplies the polynomials of `layout` in a ring of degree `n`; every output is written once.
 fn by_polynomials(layout: &ConvLayout, n: usize, x: &[i64], w: &[i64]) -> Vec<i64> {
     let counts = layout.counts();
-    let mut y = vec![None; layout.output.len()];
-    for response in 0..counts.responses() {
-        let mut sum = vec![0_i64; n];
-        for (request, weight) in counts.products_of(response) {
-            for (a, xi) in layout.request_elements(request) {
-                for (b, wi) in layout.weight_elements(weight) {
-                    let sign = if a + b >= n { -1 } else { 1 };
-                    sum[(a + b) % n] += sign * x[xi] * w[wi];
-                }
+    let (first, length) = layout.request_window();
+    let request = |request: usize| -> Vec<i128> {
+        let mut polynomial = vec![0; n];
+        (length..n).for_each(|i| polynomial[(first + i) % n] = GARBAGE);
+        for run in layout.request_runs(request) {
+            for (coefficient, index) in run.elements() {
+                let c = &mut polynomial[coefficient];
+                assert!(*c < GARBAGE, "an element lies outside the window");
+                *c += i128::from(x[index]) << (FIELD_BITS as usize * run.field);
             }
         }
-        for (coefficient, index) in layout.response_elements(response) {
-            assert_eq!(y[index].replace(sum[coefficient]), None, "output {index}");
+        polynomial
+    };
+    let requests: Vec<Vec<i128>> = (0..counts.requests()).map(request).collect();
+    let placer = WeightPlacer::new(layout);
+    let leaf = |leaf: usize| -> Vec<i128> {
+        let mut sum = vec![0_i128; n];
+        for (tile, request) in counts.requests_of(leaf).enumerate() {
+            for placed in placer.elements(counts.row_of(leaf), tile) {
+                let weight = i128::from(w[placed.index]) << (FIELD_BITS as usize * placed.field);
+                let weight = if placed.is_negated { -weight } else { weight };
+                let product = times_monomial(&requests[request], placed.coefficient);
+                sum.iter_mut().zip(product).for_each(|(s, p)| *s += weight * p);
+            }
+        }
+        sum
+    };
+    let mut y = vec![None; layout.output.len()];
+    for response in 0..counts.responses() {
+        let mut leaves: Vec<_> = counts.leaves_of(response).map(|i| Some(leaf(i))).collect();
+        leaves.resize(1 << counts.merge_levels, None);
+        let spacing = layout.merge_spacings().last().unwrap_or(1);
+        let merged = merge(&leaves, spacing).expect("a response has a leaf");
+        for run in layout.response_runs(response) {
+            for (i, coefficient) in run.coefficients().enumerate() {
+                let values = fields(merged[coefficient] >> counts.merge_levels);
+                for (field, output) in run.outputs.iter().enumerate() {
+                    let Some(first) = *output else { continue };
+                    let field =
+                        if layout.packing.planes_per_coefficient() == 2 { 1 } else { field };
+                    assert_eq!(y[first + i].replace(values[field]), None, "output {first} + {i}");
+                }
+            }
         }
     }
     y.into_iter().map(|value| value.expect("every output is written")).collect()
 }
 
-fn distinct(elements: impl Iterator<Item = (usize, usize)>, n: usize) -> Vec<usize> {
-    let (mut positions, indices): (Vec<_>, Vec<_>) = elements.unzip();
-    assert!(positions.iter().all(|&position| position < n));
-    let count = positions.len();
-    positions.sort_unstable();
-    positions.dedup();
-    assert_eq!(positions.len(), count, "a coefficient is used twice");
-    indices
+/// Whether no two of `places` are equal.
+fn are_distinct(mut places: Vec<(usize, usize)>) -> bool {
+    let count = places.len();
+    places.sort_unstable();
+    places.dedup();
+    places.len() == count
 }
 
-/// How often each of `total` elements is placed by `polynomials`.
-fn uses(total: usize, polynomials: impl Iterator<Item = Vec<usize>>) -> Vec<usize> {
-    let mut uses = vec![0; total];
-    polynomials.flatten().for_each(|index| uses[index] += 1);
-    uses
-}
-
-fn check(g: ConvGeometry, tile: ConvTile, n: usize) {
-    let layout = ConvLayout::new(g, tile, n).unwrap();
+fn check(g: ConvGeometry, packing: Packing, tile: ConvTile, n: usize) {
+    let layout = ConvLayout::new(g, packing, tile, n).unwrap();
     let counts = layout.counts();
+    let context = format!("{g:?} {packing} {tile:?} N={n}");
     let value = |i: usize| (i as i64 * 7 + 3) % 19 - 9;
     let x: Vec<i64> = (0..g.input.len()).map(value).collect();
     let w: Vec<i64> = (0..g.fan_in() * g.out_channels).map(|i| value(i + 5)).collect();
     let expected = convolve(&g, &w, &vec![0; g.out_channels], &x);
-    assert_eq!(by_polynomials(&layout, n, &x, &w), expected, "{g:?} {tile:?} N={n}");
-    let weights = (0..counts.weights()).map(|i| distinct(layout.weight_elements(i), n));
-    assert!(uses(w.len(), weights).iter().all(|&uses| uses == 1), "{tile:?}");
-    let requests = (0..counts.requests()).map(|i| distinct(layout.request_elements(i), n));
-    let sent = uses(x.len(), requests);
-    let Some(span) = g.window.span() else { panic!("no span") };
-    if (0..2).all(|axis| span[axis] <= g.window.strides[axis]) {
-        // Every weight is 1, so the gradient of the outputs' sum counts the outputs that read x[i].
-        let ones = vec![1; w.len()];
-        let sum = |x: &[i64]| convolve(&g, &ones, &vec![0; g.out_channels], x).iter().sum::<i64>();
-        for (i, &sent) in sent.iter().enumerate() {
-            let mut unit = vec![0; x.len()];
-            unit[i] = 1;
-            assert_eq!(sent > 0, sum(&unit) > 0, "{g:?} {tile:?}: element {i}");
-            assert!(sent <= 1, "windows do not overlap");
+    assert_eq!(by_polynomials(&layout, n, &x, &w), expected, "{context}");
+    let placer = WeightPlacer::new(&layout);
+    for row in 0..counts.rows {
+        for tile in 0..counts.input_tiles {
+            let places = placer.elements(row, tile).map(|w| (w.coefficient, w.field));
+            assert!(are_distinct(places.collect()), "{context}: weights collide");
         }
     }
-    let responses = (0..counts.responses()).map(|i| distinct(layout.response_elements(i), n));
-    assert!(uses(expected.len(), responses).iter().all(|&uses| uses == 1), "{tile:?}");
-    let products: usize = (0..counts.responses()).map(|i| counts.products_of(i).count()).sum();
-    assert_eq!(products, counts.products());
+    for request in 0..counts.requests() {
+        let runs = layout.request_runs(request);
+        let places = runs.flat_map(|run| run.elements().map(move |(place, _)| (place, run.field)));
+        assert!(are_distinct(places.collect()), "{context}: elements collide");
+    }
+    let products: usize = (0..counts.leaves()).map(|leaf| counts.requests_of(leaf).len()).sum();
+    assert_eq!(products, counts.products(), "{context}");
+    assert!((0..counts.leaves()).all(|i| counts.requests_of(i).end <= counts.requests()));
+    let lifted = layout.lifted_elements();
+    let top = packing.input_fields() - 1;
+    for request in 0..counts.requests() {
+        for run in layout.request_runs(request).filter(|run| run.field < top) {
+            assert!(run.elements().all(|(_, index)| lifted.binary_search(&index).is_ok()));
+        }
+    }
 }
 
+fn tile(
+    output: [usize; 2],
+    (groups, placement): (usize, GroupPlacement),
+    [planes, kernels]: [usize; 2],
+    merge_levels: u32,
+) -> ConvTile {
+    ConvTile { output, groups, placement, planes, kernels, merge_levels }
+}
+
+/// Cases with the smallest ring degree that they fit.
 #[test]
 fn tiles_compute_the_convolution() {
-    for (g, output, [groups, in_channels, out_channels], n) in [
-        (geometry([3, 6, 5], 4, dense(3, 1, 1), 1), [6, 5], [1, 2, 2], 256),
-        (geometry([3, 6, 5], 4, dense(3, 1, 1), 1), [4, 2], [1, 3, 1], 72),
-        (geometry([2, 9, 9], 3, dense(3, 2, 1), 1), [2, 3], [1, 1, 3], 105),
-        (geometry([2, 5, 5], 2, dense(5, 1, 0), 1), [1, 1], [1, 2, 1], 50),
-        (ConvGeometry::fully_connected(10, 7), [1, 1], [1, 4, 3], 12),
-        (geometry([3, 9, 9], 4, dense(1, 2, 0), 1), [3, 5], [1, 2, 2], 60),
-        (geometry([2, 8, 8], 2, dense(2, 3, 1), 1), [2, 3], [1, 2, 1], 48),
-        (geometry([2, 9, 8], 3, dilated(dense(3, 1, 2), 2), 1), [3, 4], [1, 2, 1], 112),
-        (geometry([2, 9, 9], 2, dilated(dense(2, 4, 1), 3), 1), [2, 2], [1, 1, 2], 32),
-        (geometry([6, 5, 5], 4, dense(3, 1, 1), 2), [5, 5], [1, 3, 2], 294),
-        (geometry([6, 5, 5], 4, dense(3, 1, 1), 2), [5, 2], [2, 2, 1], 168),
-        (geometry([7, 4, 4], 7, dense(3, 1, 1), 7), [4, 4], [4, 1, 1], 324),
-        (geometry([8, 4, 4], 16, dense(3, 2, 1), 8), [2, 2], [5, 1, 2], 950),
-        (geometry([9, 4, 4], 9, dilated(dense(3, 1, 2), 2), 9), [4, 4], [8, 1, 1], 1728),
-    ] {
-        let tile = ConvTile { output, groups, in_channels, out_channels };
-        check(g, tile, n);
-        if n != 256 {
-            let refused = ConvLayout::new(g, tile, n - 1);
+    use GroupPlacement::{Dense, Spread};
+    let cross = Packing::CrossChannel { field_bits: FIELD_BITS };
+    let within = |fields| Packing::WithinChannel { fields, field_bits: FIELD_BITS };
+    let cases: &[(ConvGeometry, Packing, ConvTile, usize)] = &[
+        (
+            geometry([2, 7, 7], 3, dense(3, 1, 1), 1),
+            Packing::None,
+            tile([7, 7], (1, Dense), [2, 1], 1),
+            128,
+        ),
+        (
+            geometry([3, 6, 5], 4, dense(3, 1, 1), 1),
+            Packing::None,
+            tile([6, 5], (1, Dense), [2, 2], 0),
+            168,
+        ),
+        (
+            geometry([3, 6, 5], 4, dense(3, 1, 1), 1),
+            Packing::None,
+            tile([4, 2], (1, Spread), [3, 1], 0),
+            72,
+        ),
+        (
+            geometry([2, 9, 9], 3, dense(3, 2, 1), 1),
+            Packing::None,
+            tile([5, 5], (1, Dense), [8, 1], 3),
+            288,
+        ),
+        (
+            geometry([2, 9, 9], 3, dense(1, 2, 0), 1),
+            Packing::None,
+            tile([5, 5], (1, Dense), [2, 3], 0),
+            150,
+        ),
+        (
+            geometry([2, 9, 8], 3, dilated(dense(3, 1, 2), 2), 1),
+            Packing::None,
+            tile([3, 4], (1, Dense), [2, 1], 0),
+            96,
+        ),
+        (
+            ConvGeometry::fully_connected(10, 7),
+            Packing::None,
+            tile([1, 1], (1, Dense), [4, 3], 0),
+            12,
+        ),
+        (
+            ConvGeometry::fully_connected(10, 7),
+            Packing::None,
+            tile([1, 1], (1, Dense), [10, 2], 2),
+            32,
+        ),
+        (ConvGeometry::fully_connected(10, 7), cross, tile([1, 1], (1, Dense), [5, 2], 2), 16),
+        (
+            geometry([7, 4, 4], 7, dense(3, 1, 1), 7),
+            Packing::None,
+            tile([4, 4], (4, Spread), [1, 1], 0),
+            225,
+        ),
+        (
+            geometry([7, 4, 4], 7, dense(3, 1, 1), 7),
+            Packing::None,
+            tile([4, 4], (4, Dense), [1, 1], 2),
+            100,
+        ),
+        (
+            geometry([6, 5, 5], 4, dense(3, 1, 1), 2),
+            Packing::None,
+            tile([5, 2], (2, Dense), [2, 1], 1),
+            96,
+        ),
+        (
+            geometry([3, 8, 8], 2, dense(3, 1, 1), 1),
+            within(2),
+            tile([4, 8], (1, Dense), [2, 1], 1),
+            108,
+        ),
+        (
+            geometry([3, 8, 8], 2, dense(3, 1, 1), 1),
+            within(3),
+            tile([2, 8], (1, Dense), [3, 2], 0),
+            216,
+        ),
+        (geometry([5, 4, 4], 2, dense(3, 1, 1), 1), cross, tile([4, 4], (1, Dense), [2, 1], 1), 50),
+    ];
+    for &(g, packing, tile, n) in cases {
+        if !n.is_power_of_two() {
+            let refused = ConvLayout::new(g, packing, tile, n - 1);
             assert!(matches!(refused, Err(LayoutError::RingDegree { .. })), "{tile:?} N={n}");
         }
+        check(g, packing, tile, n.next_power_of_two());
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn any_tile_computes_the_convolution(
-        [groups, inputs, outputs] in [1..6_usize, 1..4, 1..4],
+        [groups, inputs, outputs] in [1..5_usize, 1..4, 1..4],
         [height, width] in [1..9_usize, 1..9],
         kernel in [1..4_usize, 1..4],
         strides in [1..4_usize, 1..4],
         dilations in [1..4_usize, 1..4],
         pads in [0..3_usize, 0..3, 0..3, 0..3],
-        part: [u8; 5],
-        slack in 0..40_usize,
+        part: [u8; 7],
+        packing in 0..4_u32,
+        slack in 0..2_u32,
     ) {
         let window = Window { kernel, strides, pads, dilations };
         let g = geometry([groups * inputs, height, width], groups * outputs, window, groups);
-        prop_assume!(g.output().is_some());
+        let packing = match packing {
+            0 | 1 => Packing::None,
+            2 => Packing::WithinChannel {
+                fields: 2 + u32::from(part[6]) % 3,
+                field_bits: FIELD_BITS,
+            },
+            _ => Packing::CrossChannel { field_bits: FIELD_BITS },
+        };
+        let planes = group_planes(&g, packing);
+        prop_assume!(planes.is_some());
         let output = g.output().unwrap();
         let pick = |index: usize, most: usize| usize::from(part[index]) % most + 1;
-        let tile = ConvTile {
-            output: [pick(0, output.height), pick(1, output.width)],
+        let placement =
+            if part[5] % 2 == 0 { GroupPlacement::Dense } else { GroupPlacement::Spread };
+        let columns = pick(1, output.width);
+        prop_assume!(packing.tile_fields() == 1 || output.width.is_multiple_of(columns));
+        let mut tile = ConvTile {
+            output: [pick(0, output.height), columns],
             groups: pick(2, groups),
-            in_channels: pick(3, inputs),
-            out_channels: pick(4, outputs),
+            placement,
+            planes: pick(3, planes.unwrap()),
+            kernels: pick(4, outputs),
+            merge_levels: 0,
         };
-        let unit = tile_area(&window, tile.output).unwrap() * tile.in_channels * tile.out_channels;
-        check(g, tile, (2 * group_place(tile.groups - 1) + 1) * unit + slack);
+        let used = (tile.planes * tile.dense_groups()).next_power_of_two();
+        tile.merge_levels = u32::from(part[5] / 2) % (used.trailing_zeros() + 1);
+        let stride = if tile.merge_levels == 0 { tile.planes * tile.dense_groups() } else { used };
+        let unit = area(g, tile.output) * stride * tile.kernels;
+        let least = (2 * group_place(tile.spread_groups() - 1) + 1) * unit;
+        check(g, packing, tile, least.next_power_of_two() << slack);
     }
+}
+
+/// Positions that a tile takes of every plane, `Ph*Pw`.
+fn area(g: ConvGeometry, output: [usize; 2]) -> usize {
+    let tile = tile(output, (1, GroupPlacement::Dense), [1, 1], 0);
+    let layout = ConvLayout::new(g, Packing::None, tile, usize::MAX).unwrap();
+    layout.pitches().iter().product()
 }
 
 #[test]
@@ -153,26 +335,48 @@ fn no_three_places_are_in_progression() {
 }
 
 #[test]
-fn as_many_groups_as_the_module_says() {
-    for (area, expected) in [(9 * 9, [7, 8, 16]), (16 * 16, [3, 4, 8]), (30 * 30, [1, 2, 4])] {
-        assert_eq!([2048, 4096, 8192].map(|n| max_groups(area, n)), expected);
+fn planes_share_their_gaps() {
+    for (input, window, output, expected) in [
+        (7, dense(3, 1, 1), 7, 64),
+        (14, dense(3, 1, 1), 14, 225),
+        (28, dense(3, 1, 1), 28, 841),
+        (28, dense(3, 2, 1), 14, 225),
+        (28, dense(1, 1, 0), 28, 784),
+        (56, dense(1, 2, 0), 28, 784),
+        (56, dense(3, 1, 1), 28, 900),
+        (5, dense(5, 1, 0), 1, 25),
+    ] {
+        let g = geometry([1, input, input], 1, window, 1);
+        assert_eq!(area(g, [output; 2]), expected, "{input} {window:?}");
     }
-    assert_eq!(max_groups(2049, 2048), 0);
+    // Only the phases that are read count.
+    for (window, expected) in
+        [(dense(3, 1, 1), 3), (dense(3, 2, 1), 12), (dense(1, 2, 0), 3), (dense(2, 4, 0), 12)]
+    {
+        let g = geometry([3, 16, 16], 1, window, 1);
+        assert_eq!(group_planes(&g, Packing::None), Some(expected), "{window:?}");
+    }
 }
 
 #[test]
 fn tiles_outside_the_layer_are_refused() {
     let g = geometry([6, 6, 6], 8, dense(3, 1, 1), 2);
-    for (output, [groups, in_channels, out_channels]) in [
-        ([0, 6], [1, 1, 1]),
-        ([7, 6], [1, 1, 1]),
-        ([6, 6], [1, 4, 1]),
-        ([6, 6], [1, 1, 5]),
-        ([6, 6], [1, 0, 1]),
-        ([6, 6], [0, 1, 1]),
-        ([6, 6], [3, 1, 1]),
+    for (output, groups, planes, kernels) in [
+        ([0, 6], 1, 1, 1),
+        ([7, 6], 1, 1, 1),
+        ([6, 6], 1, 4, 1),
+        ([6, 6], 1, 1, 5),
+        ([6, 6], 1, 0, 1),
+        ([6, 6], 0, 1, 1),
+        ([6, 6], 3, 1, 1),
     ] {
-        let tile = ConvTile { output, groups, in_channels, out_channels };
-        assert_eq!(ConvLayout::new(g, tile, 1 << 20), Err(LayoutError::Tile { tile }));
+        let tile = tile(output, (groups, GroupPlacement::Dense), [planes, kernels], 0);
+        let found = ConvLayout::new(g, Packing::None, tile, 1 << 20);
+        assert_eq!(found, Err(LayoutError::Tile { tile }));
+    }
+    for (planes, merge_levels) in [(1, 1), (2, 2), (3, 3), (3, 40)] {
+        let tile = tile([6, 6], (1, GroupPlacement::Dense), [planes, 1], merge_levels);
+        let found = ConvLayout::new(g, Packing::None, tile, 1 << 20);
+        assert_eq!(found, Err(LayoutError::Merge { tile }));
     }
 }

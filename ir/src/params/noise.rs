@@ -2,7 +2,8 @@
 //!
 //! Symbols: `sigma^2` error variance, `N` ring degree, `rc`/`dr` low bits dropped from request and
 //! response, `||W||^2` squared norm of all weight polynomials that feed one response, `l` accumulator
-//! width, `g` guard bits, `T = 2^(l+g)`. A response is right if its noise stays within `q/(2T)`.
+//! width, `g` guard bits, `T = 2^(l+g)`, `2^m` leaves merged into one response by key switches of `dnum`
+//! digits `B_i = 2^w` wide with special prime `P`. A response is right if its noise stays within `q/(2T)`.
 //! Derivation: docs/protocols/linear.md.
 
 use super::RlweParams;
@@ -30,6 +31,8 @@ pub struct NoiseModel {
     pub request_drop_bits: u32,
     /// Low bits dropped from the response, dr.
     pub response_drop_bits: u32,
+    /// Levels m of merging: `2^m` leaves a response.
+    pub merge_levels: u32,
 }
 
 impl NoiseModel {
@@ -40,7 +43,9 @@ impl NoiseModel {
         let request =
             ERROR_VARIANCE + dropped_variance(self.request_drop_bits) + 2.0 * ENCODING_VARIANCE;
         let response = 2.0 * ERROR_VARIANCE + dropped_variance(self.response_drop_bits);
-        request * self.weight_norm_squared + KEY_REJECTION_FACTOR * response * secret_weight
+        request * self.weight_norm_squared
+            + KEY_REJECTION_FACTOR * response * secret_weight
+            + merge_factor(self.merge_levels) * key_switch_variance(params)
     }
 
     /// Window over noise deviation, `q / (2T * sigma_n)`: the response is wrong with probability at
@@ -50,6 +55,27 @@ impl NoiseModel {
         let window = params.modulus() as f64 / 2.0 / (f64::from(output_bits)).exp2();
         window / self.variance(params).sqrt()
     }
+}
+
+/// Key switches whose noise a merged coefficient collects: level j doubles what came before it, so
+/// `1 + 4 + ... + 4^(m-1)`.
+fn merge_factor(levels: u32) -> f64 {
+    ((2.0 * f64::from(levels)).exp2() - 1.0) / 3.0
+}
+
+/// Variance that one key switch adds: uniform digits times errors of the keys, over P, and rounding.
+/// Digits in `[-2^(w-1), 2^(w-1))` have second moment `(4^w + 2)/12`.
+fn key_switch_variance(params: &RlweParams) -> f64 {
+    let Some(key_switch) = params.key_switch() else { return 0.0 };
+    let n = params.ring_degree() as f64;
+    let digits = 0..key_switch.digits;
+    let squares = digits.map(|index| {
+        let left = params.modulus_bits().saturating_sub(index * key_switch.digit_bits);
+        (2.0 * f64::from(left.min(key_switch.digit_bits))).exp2() + 2.0
+    });
+    let special = (key_switch.special_prime as f64).powi(2);
+    let errors = n * ERROR_VARIANCE * squares.sum::<f64>() / 12.0 / special;
+    KEY_REJECTION_FACTOR * errors + (1.0 + KEY_REJECTION_FACTOR * 2.0 * n / 3.0) / 12.0
 }
 
 /// Variance that dropping `bits` low bits adds: uniform on `2^bits` values, rebuilt at one of the two
@@ -86,9 +112,13 @@ mod tests {
 
     #[test]
     fn margin_halves_with_every_output_bit() {
-        let params = RlweParams::check(RlweSpec { ring_degree: 2048, modulus_bits: 40 }).unwrap();
-        let model =
-            NoiseModel { weight_norm_squared: 1e6, request_drop_bits: 2, response_drop_bits: 9 };
+        let params = RlweParams::check(RlweSpec::new(2048, 40)).unwrap();
+        let model = NoiseModel {
+            weight_norm_squared: 1e6,
+            request_drop_bits: 2,
+            response_drop_bits: 9,
+            merge_levels: 0,
+        };
         let ratio = model.margin(&params, 17) / model.margin(&params, 18);
         assert!((ratio - 2.0).abs() < 1e-9);
     }

@@ -2,21 +2,24 @@
 //!
 //! 1. Sizes, so that neither checking nor running a hostile plan takes absurd time or memory: at most
 //!    [`MAX_LAYERS`] steps; [`MAX_ELEMENTS`] elements a tensor, and the windows of a pooling or of a
-//!    term together; [`MAX_WEIGHTS`] weights and [`MAX_COEFFICIENTS`] coefficients of requests,
-//!    responses and weight polynomials each a layer; [`MAX_TOTAL_ELEMENTS`] elements of values, and
-//!    elements that local steps read, and [`MAX_ROTS`] random OTs in all; [`MAX_MESSAGE_BYTES`] a
-//!    message.
+//!    term together; [`MAX_COEFFICIENTS`] of weight polynomials and [`MAX_CIPHERTEXT_COEFFICIENTS`] of
+//!    requests and of leaves a layer; [`MAX_TOTAL_ELEMENTS`] elements of values, and elements that
+//!    local steps read, [`MAX_PRODUCT_WORDS`] words of products, [`MAX_PARAMETER_SETS`] parameter
+//!    sets, and [`MAX_ROTS`] random OTs in all; [`MAX_MESSAGE_BYTES`] a message, and the keys.
 //! 2. Every step reads the input or results of earlier steps, and their domains and shapes are ones
 //!    that the step may read ([`SecureOp::result_type`]). Every value but the last is read.
 //! 3. The last step opens a value, and no other does.
 //! 4. Every parameter set satisfies the security table; the sets ascend and each is used; every
-//!    index and layout is valid; folded weights are below every prime.
+//!    index and layout is valid; coefficients of weight polynomials are below q; the parameters of
+//!    steps that merge responses have key switching.
 //! 5. The noise of all outputs together stays within the error budget, which is at most `2^-40`.
 //! 6. Scales are positive and finite; the input range lies within 8 bits, and its zero point within
 //!    its type; the input's map and the preparation are finite, with a value for every channel, one
 //!    for all, or (of the preparation) none.
+//! 7. Calibrated widths, and no others, come with what they rest on: at least one sample, ascending
+//!    steps that accumulate, and no more bits of each than its width.
 
-use super::{LayerKind, Plan, PlanDigest, PlanSpec};
+use super::{AccStrategy, LayerKind, MAX_MARGIN_BITS, Plan, PlanDigest, PlanSpec};
 use crate::geometry::Window;
 use crate::integer::{InputElement, NetworkInput};
 use crate::layout::ConvLayout;
@@ -28,11 +31,20 @@ use crate::secure::{CombineTerm, MAX_ELEMENTS, SecureOp, ValueType};
 /// Most steps of a plan.
 const MAX_LAYERS: usize = 10_000;
 
-/// Most weights of one layer.
-const MAX_WEIGHTS: usize = 1 << 28;
+/// Most coefficients of all weight polynomials of one layer.
+pub const MAX_COEFFICIENTS: usize = 1 << 28;
 
-/// Most coefficients of all requests, all responses, or all weight polynomials of one layer.
-const MAX_COEFFICIENTS: usize = 1 << 28;
+/// Most coefficients of all requests, or of all leaves, of one layer: the server holds the requests.
+pub const MAX_CIPHERTEXT_COEFFICIENTS: usize = 1 << 26;
+
+/// Largest `log2` of a squared norm of weights: what noise is computed with stays finite.
+pub const MAX_WEIGHT_NORM_LOG2: u32 = 100;
+
+/// Most words of all products of ciphertexts and weight polynomials together.
+const MAX_PRODUCT_WORDS: usize = 1 << 44;
+
+/// Most parameter sets: each has its tables and keys.
+const MAX_PARAMETER_SETS: usize = 64;
 
 /// Most window positions of all poolings together: each is a value of its own in the circuit.
 const MAX_POSITIONS: usize = 1 << 20;
@@ -65,6 +77,7 @@ impl Plan {
     /// [`PlanError`] names the first rule of the module's list that does not hold.
     pub(super) fn check(spec: PlanSpec, digest: PlanDigest) -> Result<Self, PlanError> {
         check_header(&spec)?;
+        check_calibration(&spec)?;
         let rlwe = spec
             .rlwe
             .iter()
@@ -73,15 +86,19 @@ impl Plan {
         let values = infer_types(&spec)?;
         check_reads(&spec)?;
         let mut plan = Self { spec, rlwe, values, traffic: Vec::new(), digest };
+        plan.check_sizes()?;
         plan.check_choices()?;
         plan.check_parameter_sets()?;
-        plan.check_sizes()?;
         plan.traffic = (0..plan.spec.layers.len()).map(|index| plan.count_layer(index)).collect();
         if plan.rots().total() > MAX_ROTS {
             return Err(PlanError {
                 is_too_large: true,
                 ..plan_error("needs too many random OTs")
             });
+        }
+        let (keys, _) = plan.setup_traffic().payload_bytes();
+        if keys > MAX_MESSAGE_BYTES {
+            return Err(PlanError { is_too_large: true, ..plan_error("its keys are too large") });
         }
         for (layer, traffic) in plan.spec.layers.iter().zip(&plan.traffic) {
             if traffic.largest_message() > MAX_MESSAGE_BYTES {
@@ -160,6 +177,7 @@ impl Plan {
     fn check_choices(&self) -> Result<(), PlanError> {
         let outputs = self.linear_outputs();
         let margin = required_margin(outputs, self.spec.error_budget_log2);
+        let mut work = 0_usize;
         for layer in &self.spec.layers {
             let fail = |what: String| {
                 let layer = Some(layer.name.clone());
@@ -171,29 +189,35 @@ impl Plan {
                         .rlwe
                         .get(choice.rlwe)
                         .ok_or_else(|| fail("names no parameter set".to_owned()))?;
-                    let layout = ConvLayout::new(op.geometry, choice.tile, params.ring_degree())
+                    let n = params.ring_degree();
+                    let layout = ConvLayout::new(op.geometry, op.packing, choice.tile, n)
                         .map_err(|error| fail(error.to_string()))?;
-                    let weights = op.geometry.fan_in().checked_mul(op.geometry.out_channels);
                     let counts = layout.counts();
-                    let polynomials = [counts.requests(), counts.responses(), counts.weights()];
-                    if weights.is_none_or(|weights| weights > MAX_WEIGHTS)
-                        || polynomials
-                            .iter()
-                            .any(|&count| count > MAX_COEFFICIENTS / params.ring_degree())
+                    let coefficients = |polynomials: usize| polynomials.saturating_mul(n);
+                    let of_ciphertexts = coefficients(counts.requests().max(counts.leaves()));
+                    let words = coefficients(counts.products()).saturating_mul(params.limbs());
+                    work = work.saturating_add(words);
+                    if of_ciphertexts > MAX_CIPHERTEXT_COEFFICIENTS
+                        || coefficients(counts.weights()) > MAX_COEFFICIENTS
+                        || work > MAX_PRODUCT_WORDS
                     {
                         return Err(PlanError {
                             is_too_large: true,
                             ..fail("is too large".to_owned())
                         });
                     }
-                    if params.primes().any(|prime| op.max_folded_weight() >= prime) {
+                    let largest = op.max_weight_coefficient();
+                    if u128::from(largest) >= params.modulus() || largest >> 62 > 0 {
                         return Err(fail("its folded weights may exceed the modulus".to_owned()));
                     }
+                    if choice.tile.merge_levels > 0 && params.key_switch().is_none() {
+                        return Err(fail("merges responses without keys for it".to_owned()));
+                    }
                     let dropped = choice.request_drop_bits.max(choice.response_drop_bits);
-                    let output_bits = op.acc_bits + op.guard_bits;
+                    let output_bits = op.word_bits();
                     if dropped >= params.modulus_bits()
                         || output_bits >= params.modulus_bits()
-                        || choice.weight_norm_squared_log2 > 100
+                        || choice.weight_norm_squared_log2 > MAX_WEIGHT_NORM_LOG2
                     {
                         return Err(fail("drops or needs more bits than q has".to_owned()));
                     }
@@ -240,6 +264,7 @@ impl super::LinearChoice {
             weight_norm_squared: f64::from(self.weight_norm_squared_log2).exp2(),
             request_drop_bits: self.request_drop_bits,
             response_drop_bits: self.response_drop_bits,
+            merge_levels: self.tile.merge_levels,
         }
     }
 }
@@ -249,6 +274,12 @@ fn plan_error(what: impl Into<String>) -> PlanError {
 }
 
 fn check_header(spec: &PlanSpec) -> Result<(), PlanError> {
+    if spec.rlwe.len() > MAX_PARAMETER_SETS {
+        return Err(PlanError {
+            is_too_large: true,
+            ..plan_error(format!("has {} parameter sets", spec.rlwe.len()))
+        });
+    }
     if !spec.rlwe.is_sorted_by(|a, b| a < b) {
         return Err(plan_error("the parameter sets do not ascend"));
     }
@@ -268,6 +299,29 @@ fn check_header(spec: &PlanSpec) -> Result<(), PlanError> {
     }
     if ![1, 2, 4, 8].contains(&spec.ot_field_bits) {
         return Err(plan_error(format!("OT field of {} bits", spec.ot_field_bits)));
+    }
+    Ok(())
+}
+
+fn check_calibration(spec: &PlanSpec) -> Result<(), PlanError> {
+    let calibration = match (spec.acc_strategy, &spec.calibration) {
+        (AccStrategy::WeightAware | AccStrategy::WorstCase, None) => return Ok(()),
+        (AccStrategy::Calibrated { margin_bits }, Some(calibration))
+            if margin_bits <= MAX_MARGIN_BITS && calibration.samples > 0 =>
+        {
+            calibration
+        }
+        _ => return Err(plan_error("its accumulators rest on no valid calibration")),
+    };
+    let is_observed = |step: usize, used_bits: u32| {
+        let width = spec.layers.get(step).and_then(|layer| layer.kind.acc_bits());
+        width.is_some_and(|width| (1..=width).contains(&used_bits))
+    };
+    let observed = &calibration.observed;
+    if !observed.is_sorted_by(|a, b| a.step < b.step)
+        || !observed.iter().all(|sum| is_observed(sum.step, sum.used_bits))
+    {
+        return Err(plan_error("its calibration names no accumulator, or more bits than one has"));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The predicted cost of a plan, step by step: what reports show and runs are compared with.
 
-use super::{LayerKind, Plan};
+use super::{LayerKind, LinearStep, Plan};
+use crate::layout::PartyOperations;
 use crate::traffic::{FlightClock, RotCounts, Traffic};
 
 /// Exact traffic of one part of a run. Up is client to server; bytes are on the wire, headers
@@ -41,10 +42,10 @@ impl PartCost {
 /// Operations of one linear step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinearOperations {
-    /// Number-theoretic transforms of both parties, weights' included.
-    pub transforms: usize,
-    /// Polynomial products, two pointwise passes each.
-    pub products: usize,
+    /// The client's.
+    pub client: PartyOperations,
+    /// The server's.
+    pub server: PartyOperations,
 }
 
 /// The predicted cost of a session.
@@ -91,15 +92,22 @@ impl Plan {
         cost
     }
 
-    /// Operations of step `index`, if it is linear: a request takes two transforms, a response five
-    /// at the server and two at the client, a weight polynomial one.
+    /// Operations of step `index`, if it is linear.
     #[must_use]
     pub fn linear_operations(&self, index: usize) -> Option<LinearOperations> {
-        let counts = self.linear_step(index)?.layout.counts();
-        Some(LinearOperations {
-            transforms: 2 * counts.requests() + 6 * counts.responses() + counts.weights(),
-            products: counts.products(),
-        })
+        Some(self.linear_step(index)?.operations())
+    }
+}
+
+impl LinearStep<'_> {
+    /// Operations of the step.
+    #[must_use]
+    pub fn operations(&self) -> LinearOperations {
+        let counts = self.layout.counts();
+        LinearOperations {
+            client: counts.client_operations(self.params),
+            server: counts.server_operations(self.params),
+        }
     }
 }
 

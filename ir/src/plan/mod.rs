@@ -10,7 +10,7 @@ pub mod cost;
 mod traffic;
 pub mod weights;
 
-pub use check::PlanError;
+pub use check::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2, PlanError};
 pub use traffic::{HELLO_BYTES, open_bytes, to_arithmetic_bytes};
 
 use crate::geometry::{Chw, Window};
@@ -31,13 +31,23 @@ pub enum AccStrategy {
     WeightAware,
     /// From the weights' widths alone: the plan does not depend on any weight or bias value.
     WorstCase,
+    /// From the sums that calibration data led to: empirical, so other data may overflow. Widths and
+    /// parameters bound these sums and the weights' norms.
+    Calibrated {
+        /// Bits beyond what the data took: 0 to [`MAX_MARGIN_BITS`].
+        margin_bits: u32,
+    },
 }
+
+/// Widest margin of a calibration in bits.
+pub const MAX_MARGIN_BITS: u32 = 16;
 
 impl std::fmt::Display for AccStrategy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::WeightAware => "weight-aware",
             Self::WorstCase => "worst-case",
+            Self::Calibrated { .. } => "calibrated",
         })
     }
 }
@@ -49,6 +59,8 @@ pub struct PlanSpec {
     pub model: String,
     /// How accumulator widths were derived.
     pub acc_strategy: AccStrategy,
+    /// What calibrated widths rest on; of other widths nothing.
+    pub calibration: Option<Calibration>,
     /// The inference fails with probability at most `2^-error_budget_log2`.
     pub error_budget_log2: u32,
     /// The tensor that the client brings.
@@ -65,6 +77,24 @@ pub struct PlanSpec {
     pub ot_field_bits: u32,
     /// Steps in the order in which they run.
     pub layers: Vec<Layer>,
+}
+
+/// What calibrated widths rest on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Number of samples that were evaluated, at least 1.
+    pub samples: u64,
+    /// The accumulators whose width was calibrated, in the order of the plan.
+    pub observed: Vec<ObservedSum>,
+}
+
+/// How much of an accumulator calibration data took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ObservedSum {
+    /// Index of the linear step or sum whose result is requantized or opened.
+    pub step: usize,
+    /// Bits that hold every such result, signed, with what its requantization adds before the shift.
+    pub used_bits: u32,
 }
 
 /// One step of a plan.
@@ -138,6 +168,24 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
+    /// Width l of the accumulator that the step makes, in bits.
+    #[must_use]
+    pub fn acc_bits(&self) -> Option<u32> {
+        match self {
+            Self::Linear { op, .. } => Some(op.acc_bits),
+            Self::Combine(op) => Some(op.acc_bits),
+            Self::Requantize { .. }
+            | Self::MaxPool { .. }
+            | Self::Table { .. }
+            | Self::View(_)
+            | Self::Reshape(_)
+            | Self::Concat
+            | Self::ToArithmetic { .. }
+            | Self::ToBoolean { .. }
+            | Self::Open => None,
+        }
+    }
+
     /// What the step computes, without how.
     #[must_use]
     pub fn op(&self) -> SecureOp {
@@ -193,7 +241,7 @@ impl std::fmt::Display for PlanDigest {
 }
 
 /// A linear step with what its choice refers to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LinearStep<'a> {
     /// What it computes.
     pub op: &'a LinearOp,
@@ -216,6 +264,15 @@ impl Plan {
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.spec.layers
+    }
+
+    /// Bits that calibration data took of the accumulator that step `index` makes, if its width was
+    /// calibrated.
+    #[must_use]
+    pub fn observed_bits(&self, index: usize) -> Option<u32> {
+        let observed = &self.spec.calibration.as_ref()?.observed;
+        let at = observed.binary_search_by_key(&index, |sum| sum.step).ok()?;
+        Some(observed[at].used_bits)
     }
 
     /// The parameter sets.
@@ -254,6 +311,18 @@ impl Plan {
         (0..self.spec.layers.len()).filter_map(|index| Some((index, self.linear_step(index)?)))
     }
 
+    /// The spacings h, descending, of the Galois elements `N/h + 1` that steps of parameter set `set`
+    /// merge responses with: a key for each.
+    #[must_use]
+    pub fn galois_spacings(&self, set: usize) -> Vec<usize> {
+        let steps = self.linear_steps().filter(|(_, step)| step.choice.rlwe == set);
+        let mut spacings: Vec<usize> =
+            steps.flat_map(|(_, step)| step.layout.merge_spacings()).collect();
+        spacings.sort_unstable_by(|a, b| b.cmp(a));
+        spacings.dedup();
+        spacings
+    }
+
     /// Step `index` with its parameters and layout, if it is linear.
     #[must_use]
     pub fn linear_step(&self, index: usize) -> Option<LinearStep<'_>> {
@@ -261,7 +330,8 @@ impl Plan {
             return None;
         };
         let params = self.rlwe.get(choice.rlwe)?;
-        let layout = ConvLayout::new(op.geometry, choice.tile, params.ring_degree()).ok()?;
+        let layout =
+            ConvLayout::new(op.geometry, op.packing, choice.tile, params.ring_degree()).ok()?;
         Some(LinearStep { op, choice, params, layout })
     }
 }

@@ -2,7 +2,7 @@
 
 pub use crate::protocol::open::open_bytes;
 
-use super::{LayerKind, Plan};
+use super::{LayerKind, LinearStep, Plan};
 use crate::params::security::COMPUTATIONAL_SECURITY_BITS;
 use crate::protocol::count::CountMachine;
 use crate::protocol::max_pool::max_over_positions;
@@ -26,18 +26,22 @@ const BLOCK_BYTES: u64 = 16;
 const COLUMNS: u64 = COMPUTATIONAL_SECURITY_BITS as u64;
 
 impl Plan {
-    /// Set-up of a session: hello, base OT and tree both ways, public keys.
+    /// Set-up of a session: hello, base OT and tree both ways; for every parameter set the key that
+    /// encrypts zeros, and one for every Galois element of merging.
     #[must_use]
     pub fn setup_traffic(&self) -> Traffic {
         let exchange = |bytes| Step::Exchange { up: bytes, down: bytes };
-        let keys = self.rlwe().iter().map(|params| params.polynomial_bytes(0));
         let mut steps = vec![
             exchange(HELLO_BYTES as u64),
             exchange(POINT_BYTES),
             exchange(COLUMNS * POINT_BYTES),
             exchange(2 * BLOCK_BYTES * (COLUMNS - COLUMNS / self.field_bits())),
         ];
-        steps.extend(keys.map(|bytes| Step::Up { count: 1, bytes }));
+        for (set, params) in self.rlwe().iter().enumerate() {
+            let galois_keys = self.galois_spacings(set).len() as u64;
+            steps.push(Step::Up { count: 1, bytes: params.polynomial_bytes(0) });
+            steps.push(Step::Up { count: galois_keys, bytes: params.galois_key_bytes() });
+        }
         Traffic::new(steps, RotCounts::default())
     }
 
@@ -113,7 +117,7 @@ impl Plan {
                 Domain::Accumulator { acc_bits, guard_bits, .. } => {
                     open::traffic(elements, acc_bits, guard_bits)
                 }
-                Domain::Arithmetic { bits } => open::traffic(elements, bits, 0),
+                Domain::Arithmetic { bits, .. } => open::traffic(elements, bits, 0),
                 Domain::Boolean { bits, .. } => open::bits_traffic(elements, bits),
                 Domain::Client { .. } | Domain::Revealed => Traffic::default(),
             },
@@ -125,15 +129,48 @@ impl Plan {
     }
 
     fn linear_traffic(&self, index: usize) -> Traffic {
-        let Some(step) = self.linear_step(index) else { return Traffic::default() };
-        let counts = step.layout.counts();
-        let request = step.params.polynomial_bytes(step.choice.request_drop_bits);
-        let response = step.params.polynomial_bytes(step.choice.response_drop_bits);
-        let steps = vec![
+        let step = self.linear_step(index).zip(self.operands(index).first().copied());
+        step.map_or(Traffic::default(), |(step, operand)| step.traffic(operand.domain))
+    }
+
+    /// The elements of the operand of linear step `index` whose shares the parties lift before they
+    /// pack them, see [`LinearStep::lifted_elements`].
+    #[must_use]
+    pub fn lifted_elements(&self, index: usize) -> Option<Vec<usize>> {
+        let operand = self.operands(index).first().copied()?;
+        Some(self.linear_step(index)?.lifted_elements(operand.domain))
+    }
+}
+
+impl LinearStep<'_> {
+    /// The elements of an operand that lives as `operand` whose shares the parties lift before they
+    /// pack them: none of the client's own, and none if coefficients hold one element.
+    #[must_use]
+    pub fn lifted_elements(&self, operand: Domain) -> Vec<usize> {
+        let is_shared = matches!(operand, Domain::Arithmetic { .. });
+        if is_shared { self.layout.lifted_elements() } else { Vec::new() }
+    }
+
+    /// Traffic of the step on an operand that lives as `operand`.
+    #[must_use]
+    pub fn traffic(&self, operand: Domain) -> Traffic {
+        let counts = self.layout.counts();
+        let (_, window) = self.layout.request_window();
+        let request = self.params.coefficient_bytes(window, self.choice.request_drop_bits);
+        let response = self.params.polynomial_bytes(self.choice.response_drop_bits);
+        let lifted = self.lifted_elements(operand).len();
+        let mut steps = Vec::new();
+        if lifted > 0 {
+            let op = self.op;
+            let bits = op.plain_bits() - op.packing.field_bits();
+            let (up, down) = (plane_bytes(lifted), packed_bytes(lifted, bits));
+            steps.push(Step::Exchange { up, down });
+        }
+        steps.extend([
             Step::Up { count: counts.requests() as u64, bytes: request },
             Step::Down { count: counts.responses() as u64, bytes: response },
-        ];
-        Traffic::new(steps, RotCounts::default())
+        ]);
+        Traffic::new(steps, RotCounts { server_sends: lifted as u64, client_sends: 0 })
     }
 }
 

@@ -5,8 +5,9 @@
 
 use super::{LayerKind, LinearStep, Plan, PlanDigest};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::eval::wrap;
-use crate::secure::{max_multiplier, max_weight};
+use crate::integer::IntRange;
+use crate::layout::{LayoutCounts, WeightPlacer};
+use crate::secure::{Domain, Packing, max_multiplier, max_weight};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -46,7 +47,7 @@ pub struct LinearWeights {
     pub weights: Vec<i32>,
     /// Multipliers `[K]`.
     pub multipliers: Vec<i64>,
-    /// Biases `[K]` at the scale of `acc*m`.
+    /// Biases `[K]` at the scale of `acc*m`; they count mod `2^l`, so any is allowed.
     pub bias: Vec<i64>,
 }
 
@@ -105,7 +106,8 @@ impl ServerWeights {
             return reject(file.to_owned(), "the number of weight tensors differs from the plan's");
         }
         for ((index, step), weights) in plan.linear_steps().zip(&spec.layers) {
-            if let Err(what) = weights.check(&step) {
+            let operand = plan.operands(index).first().map(|operand| operand.domain);
+            if let Err(what) = weights.check(&step, operand) {
                 return reject(format!("{file}: {}", plan.layers()[index].name), what);
             }
         }
@@ -178,9 +180,9 @@ impl TableEntries {
 }
 
 impl LinearWeights {
-    fn check(&self, step: &LinearStep<'_>) -> Result<(), &'static str> {
+    fn check(&self, step: &LinearStep<'_>, operand: Option<Domain>) -> Result<(), &'static str> {
         let kernels = step.op.geometry.out_channels;
-        let expected = step.op.geometry.fan_in() * kernels;
+        let expected = step.op.geometry.weight_count().unwrap_or(usize::MAX);
         if self.weights.len() != expected
             || self.multipliers.len() != kernels
             || self.bias.len() != kernels
@@ -191,14 +193,49 @@ impl LinearWeights {
         let multiplier = max_multiplier(step.op.multiplier_bits);
         if !self.weights.iter().all(|&w| (-weight..weight).contains(&i64::from(w)))
             || !self.multipliers.iter().all(|m| m.unsigned_abs() <= multiplier)
-            || !self.bias.iter().all(|&bias| wrap(bias, step.op.acc_bits) == bias)
         {
-            return Err("a weight, multiplier or bias exceeds the width in the plan");
+            return Err("a weight or multiplier exceeds the width in the plan");
         }
         if self.norm_squared(step) > f64::from(step.choice.weight_norm_squared_log2).exp2() {
             return Err("the weights' norm exceeds the bound that the plan's noise rests on");
         }
+        let Some(Domain::Client { range } | Domain::Arithmetic { range, .. }) = operand else {
+            return Err("the operand has no range");
+        };
+        if !self.fit_fields(step, range) {
+            return Err("sums of products exceed the fields of their coefficients");
+        }
         Ok(())
+    }
+
+    /// Whether the sums of products below the top field of a coefficient stay within it, a bit to spare.
+    fn fit_fields(&self, step: &LinearStep<'_>, range: IntRange) -> bool {
+        let half = match step.op.packing {
+            Packing::None => return true,
+            Packing::WithinChannel { field_bits, .. } | Packing::CrossChannel { field_bits } => {
+                1_i128 << field_bits.saturating_sub(2).min(100)
+            }
+        };
+        let folded: Vec<i64> = self.folded().collect();
+        let ends = [range.lo.min(0), range.hi.max(0)].map(i128::from);
+        let mut sums = vec![[0_i128; 2]; step.op.geometry.out_channels];
+        let mut add = |index: usize| {
+            let products = ends.map(|x| x * i128::from(folded[index]));
+            let sum = &mut sums[index / step.op.geometry.fan_in().max(1)];
+            sum[0] += products[0].min(products[1]);
+            sum[1] += products[0].max(products[1]);
+        };
+        if step.op.packing.planes_per_coefficient() == 1 {
+            (0..folded.len()).for_each(&mut add);
+        } else {
+            let placer = WeightPlacer::new(&step.layout);
+            let LayoutCounts { rows, input_tiles, .. } = *placer.counts();
+            for polynomial in 0..rows * input_tiles {
+                let weights = placer.elements(polynomial / input_tiles, polynomial % input_tiles);
+                weights.filter(|weight| weight.field == 0).for_each(|weight| add(weight.index));
+            }
+        }
+        sums.iter().all(|sum| -half <= sum[0] && sum[1] < half)
     }
 
     /// Largest squared norm of the folded weights that feed one response.

@@ -4,8 +4,10 @@
 //! are steps, edges are values; the graph is acyclic and has one input and one output. Which step may
 //! read which value is the typing rule, [`SecureOp::result_type`].
 
+mod packing;
 mod typing;
 
+pub use packing::{MAX_FIELDS, Packing};
 pub use typing::{
     MAX_ELEMENTS, MAX_FACTOR_BITS, MAX_MULTIPLIER_BITS, MAX_SHARE_BITS, MAX_TERMS, MAX_WEIGHT_BITS,
     TypeError, guard_bits,
@@ -30,6 +32,8 @@ pub enum Domain {
     Arithmetic {
         /// Width of the shares in bits.
         bits: u32,
+        /// The values that it takes.
+        range: IntRange,
     },
     /// Arithmetic shares mod `2^(acc_bits + guard_bits)` of `2^g*acc + delta`,
     /// `0 <= delta <= max_delta < 2^g`.
@@ -58,7 +62,7 @@ impl std::fmt::Display for Domain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Client { .. } => write!(f, "client"),
-            Self::Arithmetic { bits } => write!(f, "arithmetic 2^{bits}"),
+            Self::Arithmetic { bits, .. } => write!(f, "arithmetic 2^{bits}"),
             Self::Accumulator { acc_bits, guard_bits, .. } => {
                 write!(f, "accumulator 2^{acc_bits}+{guard_bits}")
             }
@@ -90,13 +94,43 @@ pub struct LinearOp {
     pub acc_bits: u32,
     /// Guard bits g of the result's shares.
     pub guard_bits: u32,
+    /// How many elements a coefficient holds.
+    pub packing: Packing,
 }
 
 impl LinearOp {
+    /// `log2 t` of the plaintext modulus.
+    #[must_use]
+    pub fn plain_bits(&self) -> u32 {
+        self.packing.plain_bits(self.acc_bits)
+    }
+
+    /// `log2 T` of the modulus of the shares of a coefficient, guard bits included.
+    #[must_use]
+    pub fn word_bits(&self) -> u32 {
+        self.plain_bits().saturating_add(self.guard_bits)
+    }
+
+    /// Width of the shares that it reads.
+    #[must_use]
+    pub fn operand_bits(&self) -> u32 {
+        self.packing.operand_bits(self.acc_bits)
+    }
+
     /// Largest magnitude of a folded weight `m*w`.
     #[must_use]
     pub fn max_folded_weight(&self) -> u64 {
         max_multiplier(self.multiplier_bits) * max_weight(self.weight_bits)
+    }
+
+    /// Largest magnitude of a coefficient of a weight polynomial.
+    #[must_use]
+    pub fn max_weight_coefficient(&self) -> u64 {
+        let factor = match self.packing {
+            Packing::None | Packing::WithinChannel { .. } => 1,
+            Packing::CrossChannel { field_bits } => (1_u64 << field_bits.min(62)) + 1,
+        };
+        self.max_folded_weight().saturating_mul(factor)
     }
 }
 

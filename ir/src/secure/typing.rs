@@ -1,6 +1,6 @@
 //! The typing rule: which step may read which values, and what comes out.
 
-use super::{CombineOp, CombineTerm, Domain, LinearOp, SecureOp, ValueType};
+use super::{CombineOp, CombineTerm, Domain, LinearOp, MAX_FIELDS, Packing, SecureOp, ValueType};
 use crate::geometry::{Chw, Window};
 use crate::integer::{IntRange, ScaledTerm, View};
 use crate::protocol::requantize::RequantizeWidths;
@@ -22,6 +22,9 @@ pub const MAX_TERMS: usize = 1 << 10;
 
 /// Most elements of one tensor.
 pub const MAX_ELEMENTS: usize = 1 << 28;
+
+/// Most weights of one layer.
+const MAX_WEIGHTS: usize = 1 << 28;
 
 /// Most guard bits.
 const MAX_GUARD_BITS: u32 = 3;
@@ -164,12 +167,13 @@ impl Rules {
                 }
                 Ok(ValueType { shape: new, domain })
             }
-            (&SecureOp::ToArithmetic { bits }, Domain::Boolean { bits: value_bits, .. }) => {
+            (&SecureOp::ToArithmetic { bits }, Domain::Boolean { bits: value_bits, lo }) => {
                 self.require(
                     bits > value_bits && bits <= MAX_SHARE_BITS,
                     "shares are too narrow or too wide",
                 )?;
-                Ok(ValueType { shape, domain: Domain::Arithmetic { bits } })
+                let range = IntRange { lo, hi: highest(value_bits, lo) };
+                Ok(ValueType { shape, domain: Domain::Arithmetic { bits, range } })
             }
             (&SecureOp::ToBoolean { bits, lo }, Domain::Client { range }) => {
                 low(lo)?;
@@ -194,15 +198,41 @@ impl Rules {
             "weights have 1 to 9 bits and multipliers at most 12",
         )?;
         self.require(
+            op.geometry.weight_count().is_some_and(|count| (1..=MAX_WEIGHTS).contains(&count)),
+            "there are too many weights, or none",
+        )?;
+        self.require(
             (1..=MAX_GUARD_BITS).contains(&op.guard_bits),
             "an accumulator has 1 to 3 guard bits",
         )?;
         let domain = self.accumulator(op.acc_bits, op.guard_bits, 1)?;
-        if let Domain::Arithmetic { bits } = operand.domain {
-            self.require(bits >= op.acc_bits, "shares are narrower than the accumulator")?;
+        self.packing(op)?;
+        if let Domain::Arithmetic { bits, range } = operand.domain {
+            self.require(bits >= op.operand_bits(), "shares are narrower than the accumulator")?;
+            let field_bits = op.packing.field_bits();
+            self.require(
+                op.packing == Packing::None || range.hi.abs_diff(range.lo) < 1 << (field_bits - 1),
+                "the values do not fit a field",
+            )?;
         }
         let output = (op.geometry.input == operand.shape).then(|| op.geometry.output()).flatten();
         Ok(ValueType { shape: output.ok_or(self.shape(operand.shape))?, domain })
+    }
+
+    /// Fields need room for the accumulator, in words of at most 64 bits, and one guard bit.
+    fn packing(self, op: &LinearOp) -> Result<(), TypeError> {
+        let holds = match op.packing {
+            Packing::None => return Ok(()),
+            Packing::WithinChannel { fields, field_bits } => {
+                (2..=MAX_FIELDS).contains(&(fields as usize)) && field_bits > op.acc_bits
+            }
+            Packing::CrossChannel { field_bits } => field_bits >= op.acc_bits,
+        };
+        self.require(
+            holds && op.operand_bits() <= MAX_SHARE_BITS && op.word_bits() < u64::BITS,
+            "fields are too narrow, too wide or too many",
+        )?;
+        self.require(op.guard_bits == 1, "fields have one guard bit")
     }
 
     /// Shares of width l with g guard bits, which hold deltas up to `max_delta`; exact ones if there is
@@ -224,7 +254,10 @@ impl Rules {
             "guard bits do not fit the number of accumulators",
         )?;
         Ok(match guard_bits {
-            0 => Domain::Arithmetic { bits: acc_bits },
+            0 => Domain::Arithmetic {
+                bits: acc_bits,
+                range: IntRange { lo: i64::MIN, hi: i64::MAX },
+            },
             _ => Domain::Accumulator { acc_bits, guard_bits, max_delta },
         })
     }
@@ -242,7 +275,7 @@ impl Rules {
                     operand.shape
                 }
                 (CombineTerm::Scaled(term), Domain::Client { .. }) => self.scaled(term, operand)?,
-                (CombineTerm::Scaled(term), Domain::Arithmetic { bits }) => {
+                (CombineTerm::Scaled(term), Domain::Arithmetic { bits, .. }) => {
                     self.require(bits >= op.acc_bits, "shares are narrower than the sum")?;
                     self.scaled(term, operand)?
                 }
@@ -254,7 +287,10 @@ impl Rules {
             result = Some(shape);
         }
         let shape = result.ok_or(self.parameter("a sum has terms"))?;
-        let domain = self.accumulator(op.acc_bits, op.guard_bits, sum_delta)?;
+        let mut domain = self.accumulator(op.acc_bits, op.guard_bits, sum_delta)?;
+        if let Domain::Arithmetic { range, .. } = &mut domain {
+            *range = sum_range(op, operands);
+        }
         Ok(ValueType { shape, domain })
     }
 
@@ -283,7 +319,7 @@ impl Rules {
     ) -> Result<ValueType, TypeError> {
         let (acc_bits, guard_bits) = match operand.domain {
             Domain::Accumulator { acc_bits, guard_bits, .. } => (acc_bits, guard_bits),
-            Domain::Arithmetic { bits } => (bits, 0),
+            Domain::Arithmetic { bits, .. } => (bits, 0),
             Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed => {
                 return Err(self.domain(operand.domain));
             }
@@ -314,9 +350,9 @@ impl Rules {
                 self.require(lo <= 0 && highest(bits, lo) >= 0, "pads bits that do not hold zero")?;
                 operand.domain
             }
-            Domain::Client { range } if pads => {
-                let range = IntRange { lo: range.lo.min(0), hi: range.hi.max(0) };
-                Domain::Client { range }
+            Domain::Client { range } if pads => Domain::Client { range: with_zero(range) },
+            Domain::Arithmetic { bits, range } if pads => {
+                Domain::Arithmetic { bits, range: with_zero(range) }
             }
             Domain::Client { .. }
             | Domain::Arithmetic { .. }
@@ -339,13 +375,16 @@ impl Rules {
             shape.channels = channels.ok_or(self.shape(operand.shape))?;
             result.domain = match (result.domain, operand.domain) {
                 (Domain::Client { range: a }, Domain::Client { range: b }) => {
-                    Domain::Client { range: IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) } }
+                    Domain::Client { range: union(a, b) }
                 }
-                (Domain::Arithmetic { bits: a }, Domain::Arithmetic { bits: b }) => {
-                    Domain::Arithmetic { bits: a.min(b) }
+                (
+                    Domain::Arithmetic { bits: a, range: c },
+                    Domain::Arithmetic { bits: b, range: d },
+                ) => Domain::Arithmetic { bits: a.min(b), range: union(c, d) },
+                (Domain::Arithmetic { bits, range: a }, Domain::Client { range: b })
+                | (Domain::Client { range: a }, Domain::Arithmetic { bits, range: b }) => {
+                    Domain::Arithmetic { bits, range: union(a, b) }
                 }
-                (shares @ Domain::Arithmetic { .. }, Domain::Client { .. })
-                | (Domain::Client { .. }, shares @ Domain::Arithmetic { .. }) => shares,
                 (a @ Domain::Boolean { .. }, b) if a == b => a,
                 (_, domain) => return Err(self.domain(domain)),
             };
@@ -357,6 +396,36 @@ impl Rules {
             Domain::Accumulator { .. } | Domain::Revealed => Err(self.domain(result.domain)),
         }
     }
+}
+
+fn union(a: IntRange, b: IntRange) -> IntRange {
+    IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }
+}
+
+fn with_zero(range: IntRange) -> IntRange {
+    union(range, IntRange { lo: 0, hi: 0 })
+}
+
+/// The values of a sum without accumulators.
+fn sum_range(op: &CombineOp, operands: &[ValueType]) -> IntRange {
+    let start = IntRange { lo: op.constant, hi: op.constant };
+    op.terms.iter().zip(operands).fold(start, |sum, (term, operand)| {
+        let (
+            CombineTerm::Scaled(term),
+            Domain::Client { range } | Domain::Arithmetic { range, .. },
+        ) = (term, operand.domain)
+        else {
+            return sum;
+        };
+        let area = i64::try_from(term.window.kernel[0] * term.window.kernel[1]).unwrap_or(i64::MAX);
+        let may_pad = term.window.pads != [0; 4];
+        let range = if may_pad { with_zero(range) } else { range };
+        let ends = [range.lo, range.hi].map(|x| x.saturating_mul(area).saturating_mul(term.factor));
+        IntRange {
+            lo: sum.lo.saturating_add(ends[0].min(ends[1])),
+            hi: sum.hi.saturating_add(ends[0].max(ends[1])),
+        }
+    })
 }
 
 /// The largest value that `bits` bits above `lo` hold.

@@ -20,7 +20,24 @@ fn sum(guard_bits: u32, max_delta: u32) -> ValueType {
 }
 
 fn arithmetic(bits: u32) -> ValueType {
-    value(Domain::Arithmetic { bits })
+    shares(bits, 0, 15)
+}
+
+fn shares(bits: u32, lo: i64, hi: i64) -> ValueType {
+    value(Domain::Arithmetic { bits, range: IntRange { lo, hi } })
+}
+
+fn within(fields: u32) -> Packing {
+    Packing::WithinChannel { fields, field_bits: 17 }
+}
+
+fn cross(field_bits: u32) -> Packing {
+    Packing::CrossChannel { field_bits }
+}
+
+fn packed(guard_bits: u32, packing: Packing) -> SecureOp {
+    let SecureOp::Linear(op) = linear() else { unreachable!() };
+    SecureOp::Linear(LinearOp { guard_bits, packing, ..op })
 }
 
 fn bits(bits: u32, lo: i64) -> ValueType {
@@ -38,6 +55,7 @@ fn linear() -> SecureOp {
         multiplier_bits: 0,
         acc_bits: 16,
         guard_bits: 1,
+        packing: Packing::None,
     })
 }
 
@@ -46,6 +64,13 @@ fn combine(accumulators: usize, scaled: usize, guard_bits: u32) -> SecureOp {
     let mut terms = vec![CombineTerm::Accumulator; accumulators];
     terms.extend(vec![CombineTerm::Scaled(term); scaled]);
     SecureOp::Combine(CombineOp { acc_bits: 16, guard_bits, constant: 1, terms })
+}
+
+/// A window of one element that reads padding at the border.
+fn padded_sum() -> SecureOp {
+    let window = Window::dense([1; 2], [3; 2], [1, 1, 2, 2]);
+    let terms = vec![CombineTerm::Scaled(ScaledTerm { input: SHAPE, window, factor: 1 })];
+    SecureOp::Combine(CombineOp { acc_bits: 16, guard_bits: 0, constant: 0, terms })
 }
 
 fn requantize(guard_bits: u32, limit: u32, lo: i64) -> SecureOp {
@@ -73,7 +98,7 @@ fn results_live_where_the_rule_says() {
         (combine(2, 1, 2), vec![accumulator(2), accumulator(2), arithmetic(20)], sum(2, 2)),
         (combine(2, 0, 2), vec![sum(2, 2), accumulator(2)], sum(2, 3)),
         (combine(1, 1, 1), vec![accumulator(1), client(0, 15)], accumulator(1)),
-        (combine(0, 2, 0), vec![client(0, 15), arithmetic(16)], arithmetic(16)),
+        (combine(0, 2, 0), vec![client(0, 15), arithmetic(16)], shares(16, -89, 1)),
         (requantize(1, 20, -5), vec![accumulator(1)], bits(5, -5)),
         (requantize(0, 1, 0), vec![arithmetic(16)], bits(1, 0)),
         (SecureOp::MaxPool { window: Window::POINT }, vec![bits(4, 3)], bits(4, 3)),
@@ -85,7 +110,11 @@ fn results_live_where_the_rule_says() {
         (SecureOp::Concat, vec![arithmetic(20), client(0, 3), arithmetic(16)], arithmetic(16)),
         (SecureOp::Concat, vec![client(2, 3), client(-1, 0)], client(-1, 3)),
         (SecureOp::Concat, vec![bits(4, 1); 2], bits(4, 1)),
-        (SecureOp::ToArithmetic { bits: 5 }, vec![bits(4, 1)], arithmetic(5)),
+        (SecureOp::ToArithmetic { bits: 5 }, vec![bits(4, 1)], shares(5, 1, 16)),
+        (padded_sum(), vec![client(5, 20)], shares(16, 0, 20)),
+        (packed(1, within(3)), vec![shares(17, -7, 15)], accumulator(1)),
+        (packed(1, cross(18)), vec![shares(18, -7, 15)], accumulator(1)),
+        (packed(1, within(2)), vec![client(0, 15)], accumulator(1)),
         (SecureOp::ToBoolean { bits: 2, lo: 1 }, vec![client(1, 4)], bits(2, 1)),
         (SecureOp::Open, vec![accumulator(2)], value(Domain::Revealed)),
         (SecureOp::Open, vec![arithmetic(9)], value(Domain::Revealed)),
@@ -136,6 +165,12 @@ fn what_must_not_be_read_is_refused() {
         (SecureOp::Reshape(Chw::new(4, 3, 4)), vec![bits(4, 0)], "another shape"),
         (SecureOp::ToBoolean { bits: 2, lo: 1 }, vec![client(1, 5)], "do not hold"),
         (SecureOp::ToArithmetic { bits: 4 }, vec![bits(4, 1)], "too narrow"),
+        (packed(1, within(2)), vec![shares(16, 0, 15)], "narrower"),
+        (packed(1, within(2)), vec![shares(20, 0, 1 << 16)], "do not fit a field"),
+        (packed(2, within(2)), vec![shares(20, 0, 15)], "one guard bit"),
+        (packed(1, within(1)), vec![shares(20, 0, 15)], "fields"),
+        (packed(1, within(4)), vec![shares(20, 0, 15)], "fields"),
+        (packed(1, cross(15)), vec![shares(20, 0, 15)], "fields"),
         (SecureOp::Open, vec![client(0, 1)], "lives as client"),
         (SecureOp::Open, vec![value(Domain::Revealed)], "lives as revealed"),
     ] {

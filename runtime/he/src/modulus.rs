@@ -95,6 +95,15 @@ impl Modulus {
         value.cast_unsigned().wrapping_add(self.q & negative)
     }
 
+    /// `value * factor mod q` for any signed integer.
+    #[inline]
+    pub(crate) fn scale_signed(&self, value: i64, factor: ShoupFactor) -> u64 {
+        let magnitude = self.normalise(self.mul_lazy(value.unsigned_abs(), factor));
+        let negative = (value >> 63).cast_unsigned();
+        let signed = (magnitude ^ negative).wrapping_sub(negative).wrapping_add(self.q & negative);
+        subtract_once(signed, self.q)
+    }
+
     /// A residue as the integer in `(-q/2, q/2]` that it stands for.
     #[cfg(test)]
     pub(crate) fn centred(&self, residue: u64) -> i64 {
@@ -164,6 +173,10 @@ mod tests {
             prop_assert_eq!(modulus.add(modulus.sub(a, b), b), a);
             prop_assert_eq!(modulus.normalise(modulus.mul_lazy(a, modulus.shoup(b))), exact(wide(a, b)));
             prop_assert_eq!(modulus.residue(modulus.centred(a)), a);
+            let signed = high(wide_value).cast_signed();
+            let scaled = i128::from(signed).rem_euclid(i128::from(q)).cast_unsigned();
+            let factor = modulus.shoup(b);
+            prop_assert_eq!(modulus.scale_signed(signed, factor), exact(scaled * u128::from(b)));
             prop_assert!(modulus.centred(a).unsigned_abs() <= q / 2);
             if a != 0 {
                 prop_assert_eq!(modulus.mul(a, modulus.inverse(a)), 1);

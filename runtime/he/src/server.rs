@@ -1,13 +1,16 @@
-//! The server's half of a linear layer: weights, products, responses, its shares.
+//! The server's half of a linear layer: requests, responses, its shares.
+//!
+//! Products of requests and weights are in [`crate::product`].
 
-use crate::sampling::{Seed, error, ternary};
-use crate::wire::{decode_residues, encode_residues};
+use crate::key_switch::GaloisKey;
+use crate::merge::{Tree, add, double};
+use crate::mutation::Mutation;
+use crate::sampling::{Seed, Stream};
+use crate::simd::vectorised;
+use crate::wire::{Window, decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
-
-/// Products summed before a reduction: each is below `2^122`, so 32 of them stay below `2^128`.
-const LAZY_PRODUCTS: usize = 32;
 
 /// What the server needs to encrypt zeros under the client's key.
 #[derive(Clone, Debug)]
@@ -18,6 +21,13 @@ pub struct ZeroKey {
     b: Vec<u64>,
 }
 
+/// All that the server has of the client's key for one parameter set.
+#[derive(Clone, Debug)]
+pub struct ServerKeys {
+    zero: ZeroKey,
+    galois: Vec<GaloisKey>,
+}
+
 /// A request with the server's share added, both parts as evaluations. Secret to the server.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Request {
@@ -25,32 +35,14 @@ pub struct Request {
     c1: Vec<u64>,
 }
 
-/// A weight polynomial as evaluations. Secret to the server.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct WeightPolynomial(Vec<u64>);
-
 impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Request(..)")
     }
 }
 
-impl std::fmt::Debug for WeightPolynomial {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WeightPolynomial(..)")
-    }
-}
-
-impl WeightPolynomial {
-    /// The polynomial with weight `w` at each `(coefficient, w)`; magnitudes are below every prime.
-    #[must_use]
-    pub fn new(ring: &Ring, weights: impl Iterator<Item = (usize, i64)>) -> Self {
-        Self(ring.evaluate_sparse(weights))
-    }
-}
-
 impl Request {
-    /// Reads a request and adds the server's own share.
+    /// Reads the coefficients of a request in `window` and adds the server's own share.
     ///
     /// `elements` are `(coefficient, share)` with shares mod `2^share_bits`, as on the client's side.
     ///
@@ -62,17 +54,20 @@ impl Request {
         message: &[u8],
         elements: impl Iterator<Item = (usize, u64)>,
         share_bits: u32,
+        window: Window,
         drop_bits: u32,
         rng: &mut R,
     ) -> Result<Self, HeError> {
-        let n = ring.params().ring_degree();
-        let mut c0 = Zeroizing::new(decode_residues(message, n, &ring.modulus, drop_bits, rng)?);
-        for (position, value) in elements {
-            let c = &mut c0[position];
-            let encoded = share::encode(value, share_bits, &ring.modulus, rng.next_u64());
-            *c = ring.modulus.add(*c, encoded);
-        }
-        Ok(Self { c0: ring.evaluate(&c0), c1: ring.evaluate_uniform(seed) })
+        let mut c0 = decode_residues(ring, message, window, drop_bits, rng)?;
+        share::add_encoded(ring, &mut c0, elements, share_bits, &mut Stream::secret(rng));
+        ring.basis().forward(&mut c0);
+        Ok(Self { c0, c1: ring.evaluate_uniform(seed) })
+    }
+
+    /// Evaluations of both parts.
+    #[must_use]
+    pub fn parts(&self) -> [&[u64]; 2] {
+        [&self.c0, &self.c1]
     }
 }
 
@@ -87,66 +82,115 @@ impl ZeroKey {
         message: &[u8],
         rng: &mut R,
     ) -> Result<Self, HeError> {
-        let b = decode_residues(message, ring.params().ring_degree(), &ring.modulus, 0, rng)?;
-        Ok(Self { a: ring.evaluate_uniform(a_prime), b: ring.evaluate(&b) })
+        let mut b = decode_residues(ring, message, Window::whole(ring), 0, rng)?;
+        ring.basis().forward(&mut b);
+        Ok(Self { a: ring.evaluate_uniform(a_prime), b })
+    }
+}
+
+impl ServerKeys {
+    /// Keys to answer requests with, and to merge by those of `galois`.
+    #[must_use]
+    pub fn new(zero: ZeroKey, galois: Vec<GaloisKey>) -> Self {
+        Self { zero, galois }
     }
 
-    /// One response: the sum of products of requests and weights, plus a fresh encryption of zero.
+    /// One response: `leaves` sums of products of requests and weights, merged, plus a fresh encryption
+    /// of zero.
     ///
-    /// Returns the message `C1` without its low bits, and the server's shares mod `2^output_bits` of
+    /// `leaf` gives each sum once, when it is due, in the order of [`crate::leaf_order`]: evaluations of both parts,
+    /// of weights times `2^-m` for m the number of `spacings`
+    /// ([`heq_ir::layout::ConvLayout::merge_spacings`]). Without spacings there is one leaf.
+    ///
+    /// Returns the message `C1` without its low bits, and the server's shares mod `2^word_bits` of
     /// the `coefficients`; `C0` itself never leaves.
     ///
     /// **Security**: the client sees one RLWE sample with secret `u` and error `e1`, both drawn here;
     /// without it `a*w` would give the weights away.
-    pub fn respond<'a, R: CryptoRng>(
+    ///
+    /// # Errors
+    /// [`HeError::Leaves`] if there is none or more than `2^m`, [`HeError::MissingKey`] if a spacing has
+    /// no key.
+    pub fn respond<R: CryptoRng>(
         &self,
         ring: &Ring,
-        products: impl Iterator<Item = (&'a Request, &'a WeightPolynomial)>,
+        spacings: &[usize],
+        leaves: usize,
+        mut leaf: impl FnMut(usize) -> [Vec<u64>; 2],
         coefficients: impl Iterator<Item = usize>,
-        output_bits: u32,
+        word_bits: u32,
         drop_bits: u32,
         rng: &mut R,
-    ) -> (Vec<u8>, Vec<u64>) {
-        let (mut c0, mut c1) = sum_products(ring, products);
-        let mut u = ring.evaluate_random(|| ternary(rng));
-        let mut e1 = ring.evaluate_random(|| error(rng));
-        for (modulus, limb) in ring.limbs() {
-            for i in limb {
-                c0[i] = modulus.add(c0[i], modulus.mul(self.b[i], u[i]));
-                let masked = modulus.add(modulus.mul(self.a[i], u[i]), e1[i]);
-                c1[i] = modulus.add(c1[i], masked);
-            }
+    ) -> Result<(Vec<u8>, Vec<u64>), HeError> {
+        if leaves == 0 || leaves.div_ceil(1 << spacings.len().min(20)) != 1 {
+            return Err(HeError::Leaves { leaves });
         }
-        u.zeroize();
-        e1.zeroize();
-        let (c0, c1) = (ring.interpolate(c0), ring.interpolate(c1));
-        let shares = coefficients
-            .map(|position| share::round_server(c0.at(position), output_bits, &ring.modulus))
-            .collect();
-        (encode_residues(c1.iter(), &ring.modulus, drop_bits), shares)
+        let key = |&spacing: &usize| {
+            let found = self.galois.iter().find(|key| key.spacing() == spacing);
+            found.ok_or(HeError::MissingKey { spacing })
+        };
+        let keys = spacings.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+        let basis = ring.basis();
+        let mut stream = Stream::secret(rng);
+        let mask = ZeroMask::draw(ring, &mut stream);
+        let a_mask = Zeroizing::new(basis.multiply(&self.zero.a, &mask.u));
+        let (mut c0, mut c1) = match keys.first() {
+            Some(&key) if leaves > 1 => {
+                let mut node = Tree::new(ring, keys, leaves, leaf).merge(&a_mask)?;
+                basis.multiply_add(&mut node.c0, &self.zero.b, &mask.u);
+                ring.extended_basis().inverse(&mut node.c0);
+                key.divide(ring, &mut node.c0);
+                (node.c0, node.c1)
+            }
+            _ => {
+                let [mut c0, mut c1] = leaf(0).map(Zeroizing::new);
+                for _ in spacings {
+                    double(basis, &mut c0);
+                    double(basis, &mut c1);
+                }
+                basis.multiply_add(&mut c0, &self.zero.b, &mask.u);
+                add(basis, &mut c1, &a_mask);
+                basis.inverse(&mut c0);
+                basis.inverse(&mut c1);
+                (c0, c1)
+            }
+        };
+        c0.truncate(ring.polynomial_words());
+        for (modulus, limb) in ring.limbs() {
+            let (c1, errors) = (&mut c1[limb], &mask.e1);
+            vectorised(|| {
+                for (c1, &error) in c1.iter_mut().zip(errors.iter()) {
+                    *c1 = modulus.add(*c1, modulus.residue(error));
+                }
+            });
+        }
+        let shares = share::server_shares(ring, &c0, coefficients, word_bits);
+        Ok((encode_residues(ring, &c1, Window::whole(ring), drop_bits), shares))
     }
 }
 
-/// `sum(c0*w)` and `sum(c1*w)` as evaluations.
-fn sum_products<'a>(
-    ring: &Ring,
-    products: impl Iterator<Item = (&'a Request, &'a WeightPolynomial)>,
-) -> (Vec<u64>, Vec<u64>) {
-    let words = ring.polynomial_words();
-    // Unmasked: this is what the encryption of zero hides.
-    let mut sums = [Zeroizing::new(vec![0_u128; words]), Zeroizing::new(vec![0_u128; words])];
-    for (count, (request, weight)) in products.enumerate() {
-        for (sum, part) in sums.iter_mut().zip([&request.c0, &request.c1]) {
-            if count > 0 && count % (LAZY_PRODUCTS - 1) == 0 {
-                for (modulus, limb) in ring.limbs() {
-                    sum[limb].iter_mut().for_each(|s| *s = u128::from(modulus.reduce(*s)));
-                }
-            }
-            for ((s, &c), &w) in sum.iter_mut().zip(part).zip(&weight.0) {
-                *s += u128::from(c) * u128::from(w);
-            }
+/// What one encryption of zero is drawn from.
+struct ZeroMask {
+    /// Evaluations of u.
+    u: Zeroizing<Vec<u64>>,
+    /// Coefficients of e1.
+    e1: Zeroizing<Vec<i64>>,
+}
+
+impl ZeroMask {
+    fn draw(ring: &Ring, stream: &mut Stream) -> Self {
+        let n = ring.params().ring_degree();
+        let u = ring.basis().evaluate_signed(&stream.ternary(n));
+        let mut mask = Self { u: Zeroizing::new(u), e1: stream.errors(n) };
+        if Mutation::NoZeroEncryption.is_active() {
+            mask.e1.fill(0);
         }
+        if Mutation::NoZeroEncryption.is_active() || Mutation::NoMaskSecret.is_active() {
+            mask.u.fill(0);
+        }
+        if Mutation::ReusedMaskSecret.is_active() {
+            mask.u.fill(1);
+        }
+        mask
     }
-    let [c0, c1] = sums.map(|sum| ring.reduce(&sum));
-    (c0, c1)
 }

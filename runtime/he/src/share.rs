@@ -9,24 +9,92 @@
 //! noise stays within `q/(2T)`. That is so for every number `g` of guard bits: they make room for what
 //! the deltas of several accumulators add up to. Source: [BKS19, Section 4]; proof: docs/protocols/linear.md.
 
-use crate::wide::WideModulus;
+use crate::Ring;
+use crate::narrow::IntegerModulus;
+use crate::sampling::Stream;
+
+/// Adds `q*m / 2^bits`, rounded at random, to the residues of every coefficient in `elements`, which
+/// are `(coefficient, m)` with `m < 2^bits`.
+pub(crate) fn add_encoded(
+    ring: &Ring,
+    residues: &mut [u64],
+    elements: impl Iterator<Item = (usize, u64)>,
+    bits: u32,
+    stream: &mut Stream,
+) {
+    if let Some(modulus) = &ring.narrow {
+        for (index, m) in elements {
+            let residue = &mut residues[index];
+            *residue = modulus.normalise(*residue + encode(m, bits, modulus, stream.next_word()));
+        }
+        return;
+    }
+    for (index, m) in elements {
+        let encoded = encode(m, bits, &ring.modulus, stream.next_word());
+        for (modulus, limb) in ring.limbs() {
+            let residue = &mut residues[limb.start + index];
+            *residue = modulus.add(*residue, modulus.reduce(encoded));
+        }
+    }
+}
+
+/// The client's shares mod `2^bits` of the coefficients at `positions`.
+pub(crate) fn client_shares(
+    ring: &Ring,
+    residues: &[u64],
+    positions: impl Iterator<Item = usize>,
+    bits: u32,
+) -> Vec<u64> {
+    match &ring.narrow {
+        Some(modulus) => collect(ring, positions.map(|i| round_client(residues[i], bits, modulus))),
+        None => collect(
+            ring,
+            positions.map(|i| round_client(ring.join(residues, i), bits, &ring.modulus)),
+        ),
+    }
+}
+
+/// The server's shares mod `2^bits` of the coefficients at `positions`.
+pub(crate) fn server_shares(
+    ring: &Ring,
+    residues: &[u64],
+    positions: impl Iterator<Item = usize>,
+    bits: u32,
+) -> Vec<u64> {
+    match &ring.narrow {
+        Some(modulus) => collect(ring, positions.map(|i| round_server(residues[i], bits, modulus))),
+        None => collect(
+            ring,
+            positions.map(|i| round_server(ring.join(residues, i), bits, &ring.modulus)),
+        ),
+    }
+}
+
+/// The shares of distinct coefficients, in a buffer that holds all of them: one that grows leaves copies.
+fn collect(ring: &Ring, shares: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut buffer = Vec::with_capacity(ring.params().ring_degree());
+    buffer.extend(shares);
+    buffer
+}
 
 /// `q*m / 2^bits mod q` for `m < 2^bits`, rounded up with the probability of its fractional part;
 /// `random` is uniform. The error has mean zero and variance at most 1/4.
-pub(crate) fn encode(m: u64, bits: u32, modulus: &WideModulus, random: u64) -> u128 {
-    modulus.normalise(modulus.multiply_shift(m, random & mask(bits), bits))
+#[inline]
+fn encode<M: IntegerModulus>(m: u64, bits: u32, modulus: &M, random: u64) -> M::Integer {
+    modulus.scale(m, random & mask(bits), bits)
 }
 
 /// The client's share mod `2^bits` of a response coefficient: `floor(2^bits * v / q)`.
-pub(crate) fn round_client(v: u128, bits: u32, modulus: &WideModulus) -> u64 {
+#[inline]
+fn round_client<M: IntegerModulus>(v: M::Integer, bits: u32, modulus: &M) -> u64 {
     modulus.divide_shifted(v, bits).0 & mask(bits)
 }
 
 /// The server's share mod `2^bits`: `floor(2^bits * c0 / q + 3/2)`.
-pub(crate) fn round_server(c0: u128, bits: u32, modulus: &WideModulus) -> u64 {
-    let (quotient, remainder) = modulus.divide_shifted(c0, bits);
-    let half = u64::from(2 * remainder >= modulus.value());
-    quotient.wrapping_add(1 + half) & mask(bits)
+#[inline]
+fn round_server<M: IntegerModulus>(c0: M::Integer, bits: u32, modulus: &M) -> u64 {
+    let (quotient, has_half) = modulus.divide_shifted(c0, bits);
+    quotient.wrapping_add(1 + u64::from(has_half)) & mask(bits)
 }
 
 fn mask(bits: u32) -> u64 {
@@ -36,6 +104,7 @@ fn mask(bits: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wide::WideModulus;
     use num_bigint::BigUint;
     use proptest::prelude::*;
 

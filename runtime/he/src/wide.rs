@@ -48,22 +48,15 @@ impl WideModulus {
     }
 
     /// `a + b mod q`.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn add(&self, a: u128, b: u128) -> u128 {
         self.normalise(a + b)
     }
 
     /// `a - b mod q`.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn sub(&self, a: u128, b: u128) -> u128 {
         self.normalise(a + self.q - b)
-    }
-
-    /// A signed integer of magnitude below q as a residue.
-    #[inline]
-    pub(crate) fn residue(&self, value: i64) -> u128 {
-        let value = i128::from(value);
-        value.cast_unsigned().wrapping_add(self.q & (value >> 127).cast_unsigned())
     }
 
     /// `floor((q*factor + addend) / 2^bits)` for `factor` and `addend` below `2^bits`, `bits <= 64`.
@@ -134,8 +127,6 @@ mod tests {
                 prop_assert_eq!(BigUint::from(quotient), &scaled / &big);
                 prop_assert_eq!(BigUint::from(remainder), scaled % &big);
             }
-            let signed = factor.cast_signed() >> 44;
-            prop_assert_eq!(modulus.centred(modulus.residue(signed)), i128::from(signed));
         }
     }
 }

@@ -91,7 +91,11 @@ impl From<NetError> for RunError {
 
 impl From<HeError> for RunError {
     fn from(error: HeError) -> Self {
-        Self::PeerMisbehaved { step: "a ciphertext".to_owned(), what: error.to_string() }
+        if matches!(error, HeError::MessageLength(_) | HeError::Residue { .. }) {
+            let step = "a ciphertext".to_owned();
+            return Self::PeerMisbehaved { step, what: error.to_string() };
+        }
+        Self::Internal { what: "responses are merged in another way than planned" }
     }
 }
 

@@ -4,11 +4,12 @@ mod local;
 
 use crate::error::RunError;
 use crate::protocol::gates::Gates;
-use crate::protocol::{Role, linear, open, table, to_arithmetic};
+use crate::protocol::{Link, Role, linear, open, table, to_arithmetic};
 use crate::session::{Keys, PreparedServer, Session};
 use crate::share::{Plane, Words, mask};
 use crate::stats::Measured;
 use heq_ir::geometry::{Chw, Window};
+use heq_ir::layout::PartyOperations;
 use heq_ir::plan::LayerKind;
 use heq_ir::protocol::max_pool::max_over_positions;
 use heq_ir::protocol::requantize::requantize;
@@ -82,7 +83,7 @@ impl Session<'_> {
         let mut output = Vec::new();
         let mut secrets = Secrets { linear: 0, table: 0 };
         for (index, layer) in plan.layers().iter().enumerate() {
-            let start = (Instant::now(), self.meter());
+            let start = (Instant::now(), self.meter(), self.operations(&layer.kind));
             let types = plan.operands(index);
             let result = {
                 let mut operands = Vec::with_capacity(layer.operands.len());
@@ -104,9 +105,18 @@ impl Session<'_> {
             values.push(result);
             if let Some(measured) = measured.get_mut(index) {
                 measured.add(self.role, self.meter().since(start.1), start.0.elapsed());
+                let operations = self.operations(&layer.kind).since(start.2);
+                measured.add_operations(self.role, operations);
             }
         }
         Ok(output)
+    }
+
+    /// What was computed so far in the ring of a linear step.
+    fn operations(&self, kind: &LayerKind) -> PartyOperations {
+        let LayerKind::Linear { choice, .. } = kind else { return PartyOperations::default() };
+        let ring = self.plan.ring(choice.rlwe);
+        ring.map(|ring| ring.operations().counts()).unwrap_or_default()
     }
 
     /// Runs one step that opens nothing.
@@ -123,7 +133,7 @@ impl Session<'_> {
             (LayerKind::Linear { .. }, [Value::Words(shares)]) => {
                 let linear = secrets.linear;
                 secrets.linear += 1;
-                Value::Words(self.linear(step.index, linear, contribution, shares)?)
+                Value::Words(self.linear(step, linear, contribution, shares)?)
             }
             (LayerKind::Requantize { widths, range, form }, [Value::Words(shares)]) => {
                 let offset = if self.role == Role::Server { widths.offset(range.lo) } else { 0 };
@@ -166,7 +176,7 @@ impl Session<'_> {
             (Domain::Accumulator { acc_bits, guard_bits, .. }, [Value::Words(shares)]) => {
                 open::open(&mut self.link(), shares, acc_bits, guard_bits)
             }
-            (Domain::Arithmetic { bits }, [Value::Words(shares)]) => {
+            (Domain::Arithmetic { bits, .. }, [Value::Words(shares)]) => {
                 open::open(&mut self.link(), shares, bits, 0)
             }
             (Domain::Boolean { lo, .. }, [Value::Planes(planes)]) => {
@@ -180,28 +190,36 @@ impl Session<'_> {
 
     fn linear(
         &mut self,
-        index: usize,
+        step: &Step<'_>,
         linear_index: usize,
         contribution: &Contribution<'_>,
         shares: &[u64],
     ) -> Result<Words, RunError> {
+        let operand = step.operand()?.domain;
         let step = self
             .plan
             .plan()
-            .linear_step(index)
+            .linear_step(step.index)
             .ok_or(RunError::Internal { what: "a linear step has no parameters" })?;
         let ring = self.plan.ring(step.choice.rlwe)?;
         let missing = RunError::Internal { what: "a key is missing" };
-        let (channel, seeds, rng) = (&mut self.channel, &mut self.seeds, &mut self.rng);
+        let layer = linear::Layer { ring, step: &step, operand };
+        let mut link = Link {
+            role: self.role,
+            channel: &mut self.channel,
+            sender: &mut self.correlations.sender_pool,
+            receiver: &mut self.correlations.receiver_pool,
+        };
+        let (seeds, rng) = (&mut self.seeds, &mut self.rng);
         match (&self.keys, contribution) {
             (Keys::Client(keys), Contribution::Input(_)) => {
                 let key = keys.get(step.choice.rlwe).ok_or(missing)?;
-                linear::client(channel, ring, key, &step, seeds, shares, rng)
+                linear::client(&mut link, &layer, key, seeds, shares, rng)
             }
             (Keys::Server(keys), Contribution::Weights(weights)) => {
-                let key = keys.get(step.choice.rlwe).ok_or(missing)?;
+                let keys = keys.get(step.choice.rlwe).ok_or(missing)?;
                 let weights = weights.layer(linear_index)?;
-                linear::server(channel, ring, key, &step, weights, seeds, shares, rng)
+                linear::server(&mut link, &layer, keys, weights, seeds, shares, rng)
             }
             _ => Err(RunError::Internal { what: "a party brings what the other should" }),
         }

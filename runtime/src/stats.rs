@@ -1,7 +1,9 @@
 //! What a run measured, and its JSON form `heq-stats/1`.
 
 use crate::protocol::Role;
-use heq_ir::plan::Plan;
+use heq_ir::layout::PartyOperations;
+use heq_ir::plan::cost::LinearOperations;
+use heq_ir::plan::{LayerKind, Plan};
 use heq_net::Meter;
 use serde::Serialize;
 use std::time::Duration;
@@ -17,6 +19,9 @@ pub struct Measured {
     pub flights: u64,
     /// Wall time in seconds.
     pub wall_s: f64,
+    /// Operations on polynomials, of the party that measured; of a linear step alone.
+    #[serde(skip)]
+    pub operations: LinearOperations,
 }
 
 impl Measured {
@@ -30,6 +35,14 @@ impl Measured {
         self.bytes_down += down;
         self.flights += u64::from(meter.horizon);
         self.wall_s += wall.as_secs_f64();
+    }
+
+    /// Adds `operations` of the party `role`.
+    pub fn add_operations(&mut self, role: Role, operations: PartyOperations) {
+        match role {
+            Role::Client => self.operations.client += operations,
+            Role::Server => self.operations.server += operations,
+        }
     }
 }
 
@@ -47,6 +60,14 @@ pub struct SessionStats {
 }
 
 impl SessionStats {
+    /// Adds the operations that the other party of the same session counted.
+    pub fn add_operations_of(&mut self, peer: &Self) {
+        for (own, peer) in self.layers.iter_mut().zip(&peer.layers) {
+            own.add_operations(Role::Client, peer.operations.client);
+            own.add_operations(Role::Server, peer.operations.server);
+        }
+    }
+
     /// Sum over all steps.
     #[must_use]
     pub fn online(&self) -> Measured {
@@ -55,10 +76,11 @@ impl SessionStats {
             bytes_down: sum.bytes_down + layer.bytes_down,
             flights: sum.flights + layer.flights,
             wall_s: sum.wall_s + layer.wall_s,
+            ..sum
         })
     }
 
-    /// The statistics as a `heq-stats/1` document.
+    /// The statistics as a `heq-stats/1` document; `party` is `client`, `server`, or `local` for both.
     #[must_use]
     pub fn to_json(&self, plan: &Plan, link: &str, party: &str) -> serde_json::Value {
         let rots = plan.rots().total() * u64::from(self.inferences);
@@ -67,14 +89,18 @@ impl SessionStats {
             .iter()
             .zip(&self.layers)
             .map(|(layer, measured)| {
-                serde_json::json!({
+                let mut entry = serde_json::json!({
                     "name": layer.name,
                     "kind": layer.kind.op().name(),
                     "bytes_up": measured.bytes_up,
                     "bytes_down": measured.bytes_down,
                     "flights": measured.flights,
                     "wall_s": measured.wall_s,
-                })
+                });
+                if matches!(layer.kind, LayerKind::Linear { .. }) {
+                    entry["operations"] = operations_json(party, &measured.operations);
+                }
+                entry
             })
             .collect();
         serde_json::json!({
@@ -94,23 +120,48 @@ impl SessionStats {
                 "made": rots,
                 "used": rots,
             },
-            party: process_usage(),
+            party: serde_json::json!(ProcessUsage::now()),
             "layers": layers,
         })
     }
 }
 
+/// The operations of the parties that were measured.
+fn operations_json(party: &str, operations: &LinearOperations) -> serde_json::Value {
+    let parties = [("client", operations.client), ("server", operations.server)];
+    let known = parties.into_iter().filter(|(name, _)| [*name, "local"].contains(&party));
+    let entry = |(name, counts): (&str, PartyOperations)| {
+        let counts = serde_json::json!({
+            "transforms": counts.transforms,
+            "weight_transforms": counts.weight_transforms,
+            "products": counts.products,
+            "key_switches": counts.key_switches,
+        });
+        (name.to_owned(), counts)
+    };
+    known.map(entry).collect::<serde_json::Map<_, _>>().into()
+}
+
 /// CPU time and peak memory of this process, where the operating system tells.
-fn process_usage() -> serde_json::Value {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak_kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    serde_json::json!({
-        "cpu_s": cpu_seconds(),
-        "peak_rss_bytes": peak_kib.map(|kib| kib * 1024),
-    })
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ProcessUsage {
+    /// User and system time so far in seconds, in steps of 1/100 s.
+    pub cpu_s: Option<f64>,
+    /// Largest resident memory so far in bytes.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl ProcessUsage {
+    /// Of this process, now.
+    #[must_use]
+    pub fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let peak_kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        Self { cpu_s: cpu_seconds(), peak_rss_bytes: peak_kib.map(|kib| kib * 1024) }
+    }
 }
 
 /// User and system time of this process in seconds.

@@ -1,5 +1,6 @@
 //! The command line of `heq-run`.
 
+use crate::session::WEIGHT_CACHE_BYTES;
 use clap::{Parser, ValueEnum};
 use heq_net::shaped::LinkProfile;
 use std::path::PathBuf;
@@ -52,9 +53,20 @@ pub(super) struct Arguments {
     /// Give up when the peer sends nothing for this many seconds (default: wait)
     #[arg(long, value_name = "SECONDS")]
     pub(super) timeout: Option<u64>,
+    /// Server, local: most memory for transformed weights; the rest are transformed in every inference
+    /// (default: 256MB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    weight_cache: Option<usize>,
     /// Threads for computation (default: one for each core)
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
+}
+
+impl Arguments {
+    /// Most bytes of transformed weights.
+    pub(super) fn weight_cache(&self) -> usize {
+        self.weight_cache.unwrap_or(WEIGHT_CACHE_BYTES)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -65,4 +77,42 @@ pub(super) enum RoleArgument {
     Local,
     /// Brings the weights, learns nothing
     Server,
+}
+
+/// Bytes: a whole number, or one followed by kB, MB or GB.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text[digits.len()..].trim_start() {
+        "" | "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err("give bytes, or a number followed by kB, MB or GB".to_owned()),
+    };
+    let number: usize = digits.parse().map_err(|_| "not a whole number".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("17 B", Some(17)),
+            ("3kB", Some(3000)),
+            ("256MB", Some(256_000_000)),
+            ("2 GB", Some(2_000_000_000)),
+            ("", None),
+            ("MB", None),
+            ("1.5GB", None),
+            ("-1", None),
+            ("4 TB", None),
+            ("99999999999999 GB", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), expected, "{text}");
+        }
+    }
 }

@@ -19,18 +19,24 @@ pub(super) fn run(
     let samples = read_samples(&plan, arguments)?;
     let weights_path = arguments.weights.clone().unwrap_or(default_path(&arguments.plan));
     let weights = read_weights(&weights_path, &plan)?;
+    // Each party counts its own operations.
+    let server_plan = PreparedPlan::new(plan.clone());
     let plan = PreparedPlan::new(plan);
-    let prepared = PreparedServer::new(&plan, &weights).map_err(RunError::into_diagnostic)?;
+    let prepared = PreparedServer::new(&server_plan, &weights, arguments.weight_cache())
+        .map_err(RunError::into_diagnostic)?;
     let (client_end, server_end) = arguments.link.map_or_else(memory::pair, memory::shaped_pair);
     let (client, server) = std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&plan, &prepared, server_end));
+        let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end));
         let client = run_client(&plan, client_end, &samples);
         let fault = RunError::Internal { what: "the server's thread panicked" };
         (client, server.join().unwrap_or(Err(fault)))
     });
     // When one party fails the other only sees the link close: report the cause.
     let (outputs, stats) = match (client, server) {
-        (Ok(result), Ok(_)) => result,
+        (Ok((outputs, mut stats)), Ok(server)) => {
+            stats.add_operations_of(&server);
+            (outputs, stats)
+        }
         (Err(RunError::Network(_)), Err(error)) | (Err(error), _) | (Ok(_), Err(error)) => {
             return Err(error.into_diagnostic());
         }

@@ -24,7 +24,8 @@ pub(super) fn run(
     let weights_path = arguments.weights.clone().unwrap_or(default_path(&arguments.plan));
     let weights = read_weights(&weights_path, &plan)?;
     let plan = PreparedPlan::new(plan);
-    let prepared = PreparedServer::new(&plan, &weights).map_err(RunError::into_diagnostic)?;
+    let prepared = PreparedServer::new(&plan, &weights, arguments.weight_cache())
+        .map_err(RunError::into_diagnostic)?;
     drop(weights);
     let network = |error| RunError::from(error).into_diagnostic();
     let listener = Listener::bind(address).map_err(network)?;

@@ -144,8 +144,11 @@ fn concat(step: &Step<'_>, operands: &[&Value]) -> Result<Value, RunError> {
         return Ok(Value::Planes(planes));
     }
     // The client's own values are whole words, its shares are not.
-    let word_mask =
-        if let Domain::Arithmetic { bits } = step.result.domain { mask(bits) } else { u64::MAX };
+    let word_mask = if let Domain::Arithmetic { bits, .. } = step.result.domain {
+        mask(bits)
+    } else {
+        u64::MAX
+    };
     let mut joined: Words = Zeroizing::new(Vec::with_capacity(elements));
     for value in operands {
         let Value::Words(words) = value else { return Err(WRONG_VALUE) };

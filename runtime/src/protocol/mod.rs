@@ -4,7 +4,9 @@
 //! look-ups and the opening, the *client* the receiver; products of shared bits take one random OT each way. The
 //! client encrypts, the server multiplies. Lengths of all messages are functions of the plan.
 
+mod bit_products;
 pub mod gates;
+pub mod keys;
 pub mod linear;
 mod one_of_many;
 pub mod open;

@@ -6,26 +6,29 @@
 mod correlations;
 mod hello;
 
-pub use hello::MAX_INFERENCES;
+pub use hello::{MAX_INFERENCES, PROTOCOL_VERSION};
 
 use correlations::Correlations;
 
 use crate::error::RunError;
+use crate::protocol::keys::{self, KeySet};
 use crate::protocol::linear::{PreparedWeights, RequestSeeds};
 use crate::protocol::{Link, Role};
 use crate::random::fresh_rng;
 use hello::Hello;
 use heq_he::Ring;
 use heq_he::client::SecretKey;
-use heq_he::sampling::Seed;
-use heq_he::server::ZeroKey;
+use heq_he::server::ServerKeys;
 use heq_ir::plan::Plan;
 use heq_ir::plan::weights::{ServerWeights, TableEntries};
 use heq_net::Channel;
 use rand_chacha::ChaCha20Rng;
-use rayon::prelude::*;
 
-/// A plan with the tables that both parties need for it.
+/// Memory for transformed weights that a server takes unless told otherwise, in bytes.
+pub const WEIGHT_CACHE_BYTES: usize = 256_000_000;
+
+/// A plan with the tables that both parties need for it. The tables count what is computed with them:
+/// for counts of one party, give it its own.
 pub struct PreparedPlan {
     plan: Plan,
     rings: Vec<Ring>,
@@ -54,28 +57,31 @@ impl PreparedPlan {
     }
 }
 
-/// The server's weights, placed and transformed once for all sessions.
+/// The server's weights, placed and, as far as memory allows, transformed once for all sessions.
 pub struct PreparedServer {
     layers: Vec<PreparedWeights>,
     tables: Vec<TableEntries>,
 }
 
 impl PreparedServer {
-    /// Prepares the weights of a plan.
+    /// Prepares the weights of a plan. The rows of weight polynomials that fit `cache_bytes`, in the
+    /// order of the plan, are transformed now; others whenever they are used.
     ///
     /// # Errors
-    /// [`RunError::Internal`] if they were checked against another plan.
-    pub fn new(plan: &PreparedPlan, weights: &ServerWeights) -> Result<Self, RunError> {
+    /// [`RunError::Internal`] if they were checked against another plan, or break what was checked.
+    pub fn new(
+        plan: &PreparedPlan,
+        weights: &ServerWeights,
+        mut cache_bytes: usize,
+    ) -> Result<Self, RunError> {
         if weights.plan() != plan.plan.digest() {
             return Err(RunError::Internal { what: "weights of another plan" });
         }
-        let steps: Vec<_> = plan.plan.linear_steps().zip(weights.layers()).collect();
-        let layers = steps
-            .into_par_iter()
-            .map(|((_, step), weights)| {
-                Ok(PreparedWeights::new(plan.ring(step.choice.rlwe)?, &step, weights))
-            })
-            .collect::<Result<_, RunError>>()?;
+        let mut layers = Vec::with_capacity(weights.layers().len());
+        for ((_, step), weights) in plan.plan.linear_steps().zip(weights.layers()) {
+            let ring = plan.ring(step.choice.rlwe)?;
+            layers.push(PreparedWeights::new(ring, &step, weights, &mut cache_bytes)?);
+        }
         Ok(Self { layers, tables: weights.tables().to_vec() })
     }
 
@@ -102,8 +108,8 @@ impl PreparedServer {
 pub enum Keys {
     /// The client's secret keys.
     Client(Vec<SecretKey>),
-    /// What the server needs to encrypt zeros.
-    Server(Vec<ZeroKey>),
+    /// What the server needs to encrypt zeros and to merge responses.
+    Server(Vec<ServerKeys>),
 }
 
 /// An established session.
@@ -143,28 +149,19 @@ impl<'a> Session<'a> {
             &mut channel,
             &mut rng,
         )?;
-        let a_primes = (0..).map(|index| Seed::derive(&handshake.server_nonce, "zero key", index));
-        let rings = plan.rings.iter().zip(a_primes);
-        let keys = match role {
-            Role::Client => {
-                let mut keys = Vec::with_capacity(plan.rings.len());
-                for (ring, a_prime) in rings {
-                    let (key, message) = SecretKey::generate(ring, &a_prime, &mut rng);
-                    channel.send(&message)?;
-                    keys.push(key);
-                }
-                Keys::Client(keys)
-            }
-            Role::Server => {
-                let mut keys = Vec::with_capacity(plan.rings.len());
-                for (ring, a_prime) in rings {
-                    let length = usize::try_from(ring.params().polynomial_bytes(0));
-                    let message = channel.recv(length.unwrap_or(usize::MAX))?;
-                    keys.push(ZeroKey::decode(ring, &a_prime, &message, &mut rng)?);
-                }
-                Keys::Server(keys)
-            }
+        let nonce = &handshake.server_nonce;
+        let mut keys = match role {
+            Role::Client => Keys::Client(Vec::with_capacity(plan.rings.len())),
+            Role::Server => Keys::Server(Vec::with_capacity(plan.rings.len())),
         };
+        for (index, ring) in plan.rings.iter().enumerate() {
+            let spacings = plan.plan.galois_spacings(index);
+            let set = KeySet { index, spacings: &spacings, nonce };
+            match &mut keys {
+                Keys::Client(keys) => keys.push(keys::client(&mut channel, ring, set, &mut rng)?),
+                Keys::Server(keys) => keys.push(keys::server(&mut channel, ring, set, &mut rng)?),
+            }
+        }
         Ok(Self {
             plan,
             role,

@@ -1,18 +1,19 @@
 //! How accurate a plan is, and how much of its accumulators it uses.
 //!
-//! An accumulator counts mod `2^l`: its bias may be stored wrapped, and only the sum with the offset of
-//! the requantization must lie in `l` signed bits. The multiple of `2^l` that the bias and the offset
-//! alone lie off by is therefore taken out; a sum that then still leaves `l` bits has overflowed.
+//! An accumulator counts mod `2^l`. The sum that it stands for, with the offset of the requantization
+//! that reads it, must lie in `l` signed bits; one that does not has overflowed. Partial sums may wrap.
 
 use comfy_table::{CellAlignment, Table, presets};
+use heq_data::Sample;
 use heq_data::output::top1;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, cell, printable};
 use heq_ir::eval::{evaluate_observed, wrap};
 use heq_ir::plan::weights::ServerWeights;
-use heq_ir::plan::{LayerKind, Plan};
+use heq_ir::plan::{AccStrategy, LayerKind, Plan};
 use heq_ir::secure::CombineTerm;
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// Samples between two reports of progress.
@@ -47,31 +48,39 @@ pub struct Headroom {
     pub overflows: u64,
 }
 
-/// Evaluates a plan on quantized `inputs`; `labels` has one class for each, or more. `progress` hears
-/// how many are done.
+impl Headroom {
+    /// Bits that no value took; below 0 where one overflowed.
+    #[must_use]
+    pub fn free_bits(&self) -> i64 {
+        i64::from(self.acc_bits) - i64::from(self.used_bits)
+    }
+}
+
+/// Evaluates a plan on `samples`; `labels` has one class for each, or more. `progress` hears how many
+/// are done. A sample is quantized when its turn comes, and what it led to is not kept.
 ///
 /// # Errors
 /// If there is no sample, if there are fewer labels than samples, or if the inputs are not the plan's.
 pub fn evaluate(
     plan: &Plan,
     weights: &ServerWeights,
-    inputs: &[Vec<i64>],
+    samples: &[Sample],
     labels: Option<&[i64]>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, Diagnostics> {
     let refuse = |what: String, remedy: &str| {
         Err(Diagnostic::new(Code::WrongInput, "the data", what, remedy).into())
     };
-    if inputs.is_empty() {
+    if samples.is_empty() {
         return refuse("there is no sample".into(), "give at least one, and a --limit above 0");
     }
     if let Some(labels) = labels
-        && labels.len() < inputs.len()
+        && labels.len() < samples.len()
     {
-        let what = format!("there are {} labels for {} samples", labels.len(), inputs.len());
+        let what = format!("there are {} labels for {} samples", labels.len(), samples.len());
         return refuse(what, "give one label for every sample");
     }
-    let probes = probes(plan, weights);
+    let probes = probes(plan);
     let headroom = |probe: &Probe| Headroom {
         step: probe.step,
         acc_bits: probe.acc_bits,
@@ -86,10 +95,11 @@ pub fn evaluate(
         accumulators: probes.iter().filter(|probe| probe.judged).map(headroom).collect(),
     };
     let mut found = start.clone();
-    for (chunk, first) in inputs.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        let part = chunk.par_iter().enumerate().map(|(index, input)| {
+    for (chunk, first) in samples.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+        let part = chunk.par_iter().enumerate().map(|(index, sample)| {
             let label = labels.and_then(|labels| labels.get(first + index)).copied();
-            one(plan, weights, input, label, &probes, &start)
+            let input = sample.quantized(&plan.spec().input);
+            one(plan, weights, &input, label, &probes, &start)
         });
         let part: Result<Vec<Evaluated>, Diagnostics> = part.collect();
         part?.iter().for_each(|one| found.add(one));
@@ -106,50 +116,27 @@ struct Probe {
     offset: i64,
     /// Whether the value is used as it is, rather than summed up further.
     judged: bool,
-    /// The sum for inputs of zero, for every channel.
-    origin: Vec<i64>,
     /// Operands that are accumulators themselves.
     parts: Vec<usize>,
 }
 
-fn probes(plan: &Plan, weights: &ServerWeights) -> Vec<Probe> {
-    let mut probes: Vec<Probe> = Vec::new();
-    let mut linear = weights.layers().iter();
-    for (step, layer) in plan.layers().iter().enumerate() {
-        let channels = plan.values().get(step + 1).map_or(0, |value| value.shape.channels);
-        let (acc_bits, origin, parts) = match &layer.kind {
-            LayerKind::Linear { op, .. } => {
-                let bias = linear.next().map_or_else(Vec::new, |weights| weights.bias.clone());
-                (op.acc_bits, bias, Vec::new())
-            }
-            LayerKind::Combine(op) => {
-                let operands = layer.operands.iter().zip(&op.terms);
-                let parts = operands.filter_map(|(operand, term)| match term {
-                    CombineTerm::Accumulator => operand.0.checked_sub(1),
-                    CombineTerm::Scaled(_) => None,
-                });
-                let parts: Vec<usize> = parts.collect();
-                let mut origin = vec![op.constant; channels];
-                for probe in probes.iter().filter(|probe| parts.contains(&probe.step)) {
-                    let terms = origin.iter_mut().zip(&probe.origin);
-                    terms.for_each(|(sum, part)| *sum = sum.wrapping_add(*part));
-                }
-                (op.acc_bits, origin, parts)
-            }
-            LayerKind::Requantize { .. }
-            | LayerKind::MaxPool { .. }
-            | LayerKind::Table { .. }
-            | LayerKind::View(_)
-            | LayerKind::Reshape(_)
-            | LayerKind::Concat
-            | LayerKind::ToArithmetic { .. }
-            | LayerKind::ToBoolean { .. }
-            | LayerKind::Open => continue,
-        };
+fn probes(plan: &Plan) -> Vec<Probe> {
+    let steps = plan.layers().iter().enumerate();
+    let probes = steps.filter_map(|(step, layer)| {
+        let acc_bits = layer.kind.acc_bits()?;
+        let mut parts = Vec::new();
+        if let LayerKind::Combine(op) = &layer.kind {
+            let operands = layer.operands.iter().zip(&op.terms);
+            let accumulators = operands.filter_map(|(operand, term)| match term {
+                CombineTerm::Accumulator => operand.0.checked_sub(1),
+                CombineTerm::Scaled(_) => None,
+            });
+            parts.extend(accumulators);
+        }
         let (offset, judged) = reader(plan, step);
-        probes.push(Probe { step, acc_bits, offset, judged, origin, parts });
-    }
-    probes
+        Some(Probe { step, acc_bits, offset, judged, parts })
+    });
+    probes.collect()
 }
 
 /// What is added to the result of `step` before it is used, and whether it is not summed up first.
@@ -181,31 +168,26 @@ fn one(
     probes: &[Probe],
     start: &Evaluated,
 ) -> Result<Evaluated, Diagnostics> {
-    let mut sums: Vec<(usize, Vec<i64>)> = Vec::new();
-    let evaluation = evaluate_observed(plan, weights, input, &mut |step, seen| {
-        sums.push((step, seen.to_vec()));
-    })
-    .map_err(|error| {
+    let mut found = Evaluated { samples: 1, ..start.clone() };
+    // Of accumulators that are summed up further: the multiples of 2^l that their elements lost.
+    let mut lost: HashMap<usize, Vec<i64>> = HashMap::new();
+    let mut observe = |step: usize, seen: &[i64]| {
+        let Some(probe) = probes.iter().find(|probe| probe.step == step) else { return };
+        let mut exact = seen.to_vec();
+        for lost in probe.parts.iter().filter_map(|part| lost.get(part)) {
+            exact.iter_mut().zip(lost).for_each(|(sum, lost)| *sum = sum.wrapping_add(*lost));
+        }
+        if let Some(headroom) = found.accumulators.iter_mut().find(|one| one.step == step) {
+            headroom.see(probe, &exact);
+        } else {
+            exact.iter_mut().for_each(|sum| *sum = sum.wrapping_sub(wrap(*sum, probe.acc_bits)));
+            lost.insert(step, exact);
+        }
+    };
+    let evaluation = evaluate_observed(plan, weights, input, &mut observe).map_err(|error| {
         let remedy = "this is a fault of heqc; please report it";
         Diagnostic::new(Code::Internal, &plan.spec().model, error.to_string(), remedy)
     })?;
-    let mut found = Evaluated { samples: 1, ..start.clone() };
-    for (at, probe) in probes.iter().enumerate() {
-        let (done, rest) = sums.split_at_mut(at);
-        let Some((_, exact)) = rest.first_mut() else { continue };
-        // The evaluator adds up operands that have wrapped; here they must not have.
-        for (step, part) in done.iter().filter(|(step, _)| probe.parts.contains(step)) {
-            let Some(wrapped) = evaluation.values.get(step + 1) else { continue };
-            for ((sum, exact), wrapped) in exact.iter_mut().zip(part).zip(wrapped) {
-                *sum = sum.wrapping_add(exact.wrapping_sub(*wrapped));
-            }
-        }
-        if let Some(headroom) =
-            found.accumulators.iter_mut().find(|headroom| headroom.step == probe.step)
-        {
-            headroom.see(probe, exact);
-        }
-    }
     if let Some(label) = label {
         let output = evaluation.output();
         let index = usize::try_from(label).ok();
@@ -229,16 +211,11 @@ fn one(
 impl Headroom {
     /// Takes the exact sums of one sample into account.
     fn see(&mut self, probe: &Probe, sums: &[i64]) {
-        let plane = (sums.len() / probe.origin.len().max(1)).max(1);
-        for (sums, origin) in sums.chunks(plane).zip(&probe.origin) {
-            let origin = origin.wrapping_add(probe.offset);
-            let moved = probe.offset.wrapping_sub(origin.wrapping_sub(wrap(origin, self.acc_bits)));
-            for sum in sums {
-                let value = sum.wrapping_add(moved);
-                let bits = i64::BITS + 1 - (value ^ (value >> 63)).leading_zeros();
-                self.used_bits = self.used_bits.max(bits);
-                self.overflows += u64::from(bits > self.acc_bits);
-            }
+        for sum in sums {
+            let value = sum.wrapping_add(probe.offset);
+            let bits = i64::BITS + 1 - (value ^ (value >> 63)).leading_zeros();
+            self.used_bits = self.used_bits.max(bits);
+            self.overflows += u64::from(bits > self.acc_bits);
         }
     }
 }
@@ -272,6 +249,7 @@ impl Evaluated {
                 "operator": layer.map(|layer| &layer.operator),
                 "acc_bits": accumulator.acc_bits,
                 "used_bits": accumulator.used_bits,
+                "free_bits": accumulator.free_bits(),
                 "overflows": accumulator.overflows,
             })
         });
@@ -282,6 +260,7 @@ impl Evaluated {
             "samples": self.samples,
             "top1": self.top1,
             "top5": self.top5,
+            "acc_strategy": plan.spec().acc_strategy.to_string(),
             "overflows": self.overflows(),
             "accumulators": accumulators.collect::<Vec<_>>(),
         })
@@ -300,7 +279,13 @@ impl Evaluated {
         if self.top1.is_none() {
             text.push_str("accuracy: unknown, the data has no array `labels`\n");
         }
-        let _ = writeln!(text, "overflows: {}", self.overflows());
+        let strategy = plan.spec().acc_strategy;
+        let advice = if self.overflows() > 0 && matches!(strategy, AccStrategy::Calibrated { .. }) {
+            "; calibrate with more data, or with a wider --margin"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "overflows: {} ({strategy} widths{advice})", self.overflows());
         let mut table = Table::new();
         table.load_preset(presets::UTF8_BORDERS_ONLY);
         table.set_header(["step", "operator", "name", "width", "used", "free", "overflows"]);
@@ -313,7 +298,7 @@ impl Evaluated {
                 cell(&layer.name),
                 format!("{acc_bits} bits"),
                 format!("{used_bits} bits"),
-                (i64::from(acc_bits) - i64::from(used_bits)).to_string(),
+                accumulator.free_bits().to_string(),
                 overflows.to_string(),
             ]);
         }

@@ -125,6 +125,72 @@ fn the_example_is_evaluated_and_compared() {
     assert!(!text_of(&exact).contains("plan / "));
 }
 
+/// Calibrated on a black image: what a user reads of it, and what is counted.
+#[test]
+fn calibrated_widths_are_said_to_be_empirical() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (plan, black, white) = (path("plan.heq"), path("black.npy"), path("white.npy"));
+    for (file, pixel) in [(&black, 0), (&white, 255)] {
+        let pixels = heq_data::ArrayData::U8(vec![pixel; 28 * 28]);
+        let image = heq_data::Array::new(file, vec![1, 1, 28, 28], pixels).unwrap();
+        heq_data::write_npy(Path::new(file), &image).unwrap();
+    }
+    let model = lenet("model.onnx");
+    let model = model.to_str().unwrap();
+
+    let calibrated = ["--acc-bits", "calibrated", "--calibration", &black, "--margin", "0"];
+    let compiled = heqc(&[&["compile", model, "-o", &plan][..], &calibrated].concat());
+    let notes = text(&compiled.stderr);
+    assert!(compiled.status.success(), "{notes}");
+    assert!(notes.contains("empirical") && notes.contains("may overflow"), "{notes}");
+    assert!(notes.contains("left free: /c1/Conv 2, /c2/Conv 2, /f1/MatMul 0, "), "{notes}");
+    let report = text(&heqc(&["report", &plan]).stdout);
+    assert!(report.contains("accumulators calibrated"), "{report}");
+    assert!(report.contains("empirical") && report.contains(", 0 free"), "{report}");
+
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&heqc(arguments).stdout).unwrap()
+    };
+    let report = json(&["report", &plan, "--json"]);
+    let expected = serde_json::json!({"margin_bits": 0, "samples": 1, "may_overflow": true});
+    assert_eq!(report["calibration"], expected);
+    assert_eq!(report["layers"][0]["calibration"]["free_bits"], 2);
+    for (data, overflows) in [(&black, false), (&white, true)] {
+        let found = json(&["evaluate", &plan, "--data", data, "--json"]);
+        assert_eq!(found["acc_strategy"], "calibrated");
+        assert_eq!(found["overflows"].as_u64() > Some(0), overflows, "{found}");
+        let free = found["accumulators"].as_array().unwrap().iter().map(|one| &one["free_bits"]);
+        let least = free.filter_map(serde_json::Value::as_i64).min();
+        assert_eq!(least < Some(0), overflows, "{found}");
+    }
+    let table = text(&heqc(&["evaluate", &plan, "--data", &white]).stdout);
+    assert!(table.contains("(calibrated widths; calibrate with more data"), "{table}");
+}
+
+/// Options of a calibration are refused where they have no effect, and asked for where they have.
+#[test]
+fn options_of_a_calibration_belong_together() {
+    let (model, input) = (lenet("model.onnx"), lenet("input.npy"));
+    let (model, input) = (model.to_str().unwrap(), input.to_str().unwrap());
+    for (arguments, expected) in [
+        (vec!["--acc-bits", "calibrated"], "HEQ-2003"),
+        (vec!["--acc-bits", "calibrated", "--margin", "2"], "HEQ-2003"),
+        (vec!["--calibration", input], "HEQ-2003"),
+        (vec!["--acc-bits", "worst-case", "--calibration", input], "HEQ-2003"),
+        (vec!["--margin", "2"], "HEQ-2003"),
+        (vec!["--acc-bits", "calibrated", "--calibration", input, "--margin", "17"], "0 to 16"),
+        (vec!["--acc-bits", "calibrated", "--calibration", "no-such.npz"], "HEQ-2001"),
+        (vec!["--acc-bits", "calibrated", "--calibration", model], "HEQ-2002"),
+    ] {
+        let output =
+            heqc(&[&["compile", model, "-o", "never-written.heq"], &arguments[..]].concat());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
 /// Outputs that name other classes than the model fail the check that the user asks for.
 #[test]
 fn agreement_is_checked_on_demand() {
@@ -172,6 +238,34 @@ fn exit_statuses_tell_whose_fault_it_is() {
     ] {
         assert_eq!(heqc(&arguments).status.code(), Some(status), "{arguments:?}");
     }
+}
+
+/// Where a packing is asked for it is used, or a note says why not; the digits come out the same.
+#[test]
+fn packing_is_used_where_it_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (plan, outputs) = (path("plan.heq"), path("outputs.npy"));
+    let (model, input) = (lenet("model.onnx"), lenet("input.npy"));
+    let (model, input) = (model.to_str().unwrap(), input.to_str().unwrap());
+    let mut seen = Vec::new();
+    for packing in ["none", "within-channel", "cross-channel"] {
+        let arguments = ["compile", model, "-o", &plan, "--packing", packing, "--json"];
+        let output = heqc(&arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let steps =
+            json["layers"].as_array().unwrap().iter().filter(|layer| !layer["he"].is_null());
+        let packed = steps.filter(|step| step["he"]["packing"] != "none").count();
+        let notes = json["notes"].as_array().unwrap().iter();
+        let notes = notes.filter(|note| note.as_str().unwrap().contains("is not packed")).count();
+        assert_eq!(packed + notes, if packing == "none" { 0 } else { 5 }, "{json:#}");
+        assert_eq!(packed > 0, packing != "none");
+        let simulated = heqc(&["simulate", &plan, "--input", input, "--output", &outputs]);
+        assert!(simulated.status.success(), "{}", text(&simulated.stderr));
+        seen.push(std::fs::read(&outputs).unwrap());
+    }
+    assert!(seen.iter().all(|outputs| *outputs == seen[0]));
 }
 
 /// The report of the example is kept beside it, so that a change of plans shows in review.

@@ -6,6 +6,7 @@
 //! before its shift. Only the final sum must fit `l` bits: partial sums may wrap. See
 //! docs/integer-network.md.
 
+use crate::kernel::packing::{FieldSums, low_weights};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::geometry::Chw;
 use heq_ir::integer::{
@@ -38,12 +39,36 @@ impl NetworkFacts {
 pub struct SumFacts {
     /// Accumulator width l in bits.
     pub acc_bits: u32,
+    /// The least width that the steps behind the sum can do with, whatever the sums are; at most
+    /// `acc_bits`.
+    pub least_bits: u32,
     /// For every term an upper bound of the squared norm of every kernel's folded weights, `[K]`;
     /// empty where the term is not linear.
     pub kernel_norms_squared: Vec<Vec<f64>>,
 }
 
-/// Facts of a network.
+impl SumFacts {
+    /// Narrows the accumulator to what sums of `used_bits` bits and a margin need.
+    fn narrow(&mut self, used_bits: u32, margin_bits: u32) {
+        let wanted = used_bits.saturating_add(margin_bits);
+        self.acc_bits = self.acc_bits.min(wanted.max(self.least_bits));
+    }
+}
+
+impl NetworkFacts {
+    /// Narrows the accumulators of layers to what calibration data took of them, in bits, and a
+    /// margin. A sum that is neither requantized nor made by linear layers keeps its width: its
+    /// readers take it for exact.
+    pub fn narrow(&mut self, used_bits: &[Option<u32>], margin_bits: u32) {
+        for (facts, used_bits) in self.sums.iter_mut().zip(used_bits) {
+            if let (Some(facts), &Some(used_bits)) = (facts, used_bits) {
+                facts.narrow(used_bits, margin_bits);
+            }
+        }
+    }
+}
+
+/// Facts of a network; widths to be calibrated are those of [`AccStrategy::WeightAware`] at first.
 ///
 /// # Errors
 /// [`Code::BiasTooLarge`] if worst-case widths are asked for and a bias exceeds the product terms;
@@ -204,7 +229,7 @@ fn sum_facts(
             check_bias(layer, op, products)?;
             scaled.plus(Extremes::symmetric(2 * products))
         }
-        AccStrategy::WeightAware | AccStrategy::WorstCase => {
+        AccStrategy::WeightAware | AccStrategy::Calibrated { .. } | AccStrategy::WorstCase => {
             let channel = |(k, &bias): (usize, &i64)| {
                 let start = scaled.plus(Extremes::constant(i128::from(bias)));
                 linear().map(|(term, x)| kernel_extremes(term, k, x)).fold(start, Extremes::plus)
@@ -223,6 +248,8 @@ fn sum_facts(
         None => (0, 2),
     };
     let acc_bits = sum.plus(Extremes::constant(offset)).signed_bits().max(least_bits).max(2);
+    let is_exact = count == 0 && op.requantize.is_none();
+    let least_bits = if is_exact { acc_bits } else { least_bits };
     let widest = MAX_SHARE_BITS - guard_bits(count);
     if acc_bits > widest {
         return Err(Diagnostic::new(
@@ -234,13 +261,15 @@ fn sum_facts(
     }
     let norms = op.terms.iter().map(|term| match (term, strategy) {
         (Term::Scaled(_), _) => Vec::new(),
-        (Term::Linear(term), AccStrategy::WeightAware) => kernel_norms(term),
+        (Term::Linear(term), AccStrategy::WeightAware | AccStrategy::Calibrated { .. }) => {
+            kernel_norms(term)
+        }
         (Term::Linear(term), AccStrategy::WorstCase) => {
             let norm = term.geometry.fan_in() as f64 * (max_folded(term) as f64).powi(2);
             vec![norm; term.geometry.out_channels]
         }
     });
-    let facts = SumFacts { acc_bits, kernel_norms_squared: norms.collect() };
+    let facts = SumFacts { acc_bits, least_bits, kernel_norms_squared: norms.collect() };
     Ok((facts, op.requantize.map_or(sum.range(), |requantize| requantize.range)))
 }
 
@@ -271,11 +300,50 @@ fn kernel_extremes(term: &LinearTerm, k: usize, x: Extremes) -> Extremes {
     products.fold(Extremes::default(), Extremes::plus)
 }
 
+/// Signed widths of the sums of a term that lie in the fields of coefficients, for values in `range` and
+/// zeros.
+#[must_use]
+pub fn field_sums(term: &LinearTerm, range: IntRange, strategy: AccStrategy) -> FieldSums {
+    let x = Extremes::of(range).with_zero();
+    FieldSums {
+        product_bits: product_extremes(term, x, strategy).signed_bits(),
+        low_bits: low_extremes(term, x, strategy).signed_bits(),
+    }
+}
+
+/// What the sums of products of a term lie in.
+fn product_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Extremes {
+    match strategy {
+        AccStrategy::WorstCase => Extremes::symmetric(largest_product_sum(term, x)),
+        AccStrategy::WeightAware | AccStrategy::Calibrated { .. } => {
+            let kernels = 0..term.geometry.out_channels;
+            let sums = kernels.map(|k| kernel_extremes(term, k, x));
+            sums.fold(Extremes::default(), Extremes::union)
+        }
+    }
+}
+
 /// The folded weights of kernel `k`.
 fn kernel(term: &LinearTerm, k: usize) -> impl Iterator<Item = i128> {
     let multiplier = i128::from(term.multipliers.get(k).copied().unwrap_or(1));
     let weights = term.weights.chunks(term.geometry.fan_in().max(1)).nth(k).unwrap_or(&[]);
     weights.iter().map(move |&weight| i128::from(weight) * multiplier)
+}
+
+/// What the sums in the lowest field of a product across channels lie in.
+fn low_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Extremes {
+    let widest = max_folded(term) * x.highest.max(-x.lowest);
+    let sum = |(kernel, indices): (usize, Vec<usize>)| match strategy {
+        AccStrategy::WorstCase => Extremes::symmetric(widest * indices.len() as i128),
+        AccStrategy::WeightAware | AccStrategy::Calibrated { .. } => {
+            let multiplier = i128::from(term.multipliers.get(kernel).copied().unwrap_or(1));
+            let weights = indices.into_iter().filter_map(|index| term.weights.get(index));
+            let products = weights.map(|&weight| x.times(i128::from(weight) * multiplier));
+            products.fold(Extremes::default(), Extremes::plus)
+        }
+    };
+    let sums = low_weights(term).into_iter().enumerate().map(sum);
+    sums.fold(Extremes::default(), Extremes::union)
 }
 
 fn kernel_norms(term: &LinearTerm) -> Vec<f64> {

@@ -1,12 +1,13 @@
 //! The command line of `heqc`.
 
+use crate::kernel::packing::PackingRule;
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pass::lower_integer::multiplier::MultiplierBits;
 use crate::pipeline::{ExternalData, ImportOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use heq_ir::integer::InputLayout;
 use heq_ir::params::noise::is_allowed_budget;
-use heq_ir::plan::AccStrategy;
+use heq_ir::plan::MAX_MARGIN_BITS;
 use std::path::PathBuf;
 
 /// Compiles a quantized ONNX model into a secure two-party plan.
@@ -44,9 +45,20 @@ pub(super) struct CompileArguments {
     #[arg(short, long, value_name = "PLAN.heq")]
     pub(super) output: PathBuf,
     /// How accumulator widths are derived; with worst-case the public plan does not depend on
-    /// any integer weight or bias, with weight-aware it is cheaper and bounds their norms
+    /// any integer weight or bias, with weight-aware it is cheaper and bounds their norms; with
+    /// calibrated it is cheaper still, but sums on data unlike the calibration's may overflow
     #[arg(long, value_enum, default_value = "weight-aware")]
     pub(super) acc_bits: AccBits,
+    /// Samples on which --acc-bits calibrated takes the widths
+    #[arg(long, value_name = "DATA.npz")]
+    pub(super) calibration: Option<PathBuf>,
+    /// Bits that calibrated widths have beyond what the calibration data took, 0 to 16 (default 1)
+    #[arg(long, value_name = "BITS", value_parser = parse_margin)]
+    pub(super) margin: Option<u32>,
+    /// How many elements of a linear layer share a coefficient: auto packs where it is cheaper, the
+    /// others pack in their way, or not at all, wherever it fits
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) packing: PackingArgument,
     /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K at least 40
     #[arg(long, value_name = "2^-K", default_value = "2^-40", value_parser = parse_budget)]
     pub(super) error_budget: u32,
@@ -220,13 +232,24 @@ pub(super) enum Layout {
 pub(super) enum AccBits {
     WorstCase,
     WeightAware,
+    Calibrated,
 }
 
-impl From<AccBits> for AccStrategy {
-    fn from(bits: AccBits) -> Self {
-        match bits {
-            AccBits::WorstCase => Self::WorstCase,
-            AccBits::WeightAware => Self::WeightAware,
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum PackingArgument {
+    Auto,
+    WithinChannel,
+    CrossChannel,
+    None,
+}
+
+impl From<PackingArgument> for PackingRule {
+    fn from(packing: PackingArgument) -> Self {
+        match packing {
+            PackingArgument::Auto => Self::Auto,
+            PackingArgument::WithinChannel => Self::WithinChannel,
+            PackingArgument::CrossChannel => Self::CrossChannel,
+            PackingArgument::None => Self::None,
         }
     }
 }
@@ -242,6 +265,11 @@ fn parse_budget(text: &str) -> Result<u32, String> {
     budget
         .filter(|&budget| is_allowed_budget(budget))
         .ok_or_else(|| "give 2^-K with K from 40 to 128".to_owned())
+}
+
+fn parse_margin(text: &str) -> Result<u32, String> {
+    let margin = text.parse().ok().filter(|&margin: &u32| margin <= MAX_MARGIN_BITS);
+    margin.ok_or_else(|| format!("give a number of bits from 0 to {MAX_MARGIN_BITS}"))
 }
 
 fn parse_multiplier(text: &str) -> Result<MultiplierBits, String> {

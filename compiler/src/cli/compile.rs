@@ -1,12 +1,15 @@
 //! `heqc compile`.
 
-use super::args::CompileArguments;
-use super::{Model, print, print_notes};
-use crate::compile::{CompileOptions, compile};
+use super::args::{AccBits, CompileArguments};
+use super::{Model, print, print_notes, progress};
+use crate::compile::{CompileOptions, compile_observed};
 use crate::lower::plan::PlanOptions;
 use crate::report;
+use crate::select::SearchOptions;
 use heq_data::plan_files::write_file;
+use heq_data::read_array;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
+use heq_ir::plan::AccStrategy;
 use heq_ir::plan::codec::encode_weights;
 use heq_ir::plan::weights::default_path;
 use heq_ir::preparation::InputPreparation;
@@ -14,6 +17,9 @@ use std::io::Write;
 
 /// Field width of the OT extension: 4 bytes a random OT at twice the computation of the narrowest.
 const OT_FIELD_BITS: u32 = 4;
+
+/// Margin of calibrated widths in bits, if the user names none.
+const DEFAULT_MARGIN_BITS: u32 = 1;
 
 pub(super) fn run(
     arguments: &CompileArguments,
@@ -27,17 +33,24 @@ pub(super) fn run(
         let remedy = "give finite numbers, and a deviation above zero";
         Diagnostic::new(Code::BadOption, "input preparation", error.to_string(), remedy)
     })?;
+    let acc_strategy = acc_strategy(arguments)?;
     let model = Model::read(&arguments.model)?;
+    let calibration = arguments.calibration.as_deref().map(|path| read_array(path, None));
+    let calibration = calibration.transpose().map_err(Diagnostic::from)?;
     let options = CompileOptions {
         import: arguments.import.options(model.external()),
         plan: PlanOptions {
-            acc_strategy: arguments.acc_bits.into(),
+            acc_strategy,
             error_budget_log2: arguments.error_budget,
             preparation,
             ot_field_bits: OT_FIELD_BITS,
+            search: SearchOptions { packing: arguments.packing.into(), ..SearchOptions::default() },
         },
+        calibration: calibration.as_ref(),
     };
-    let compiled = compile(&model.bytes, &model.name, &options)?;
+    let compiled = compile_observed(&model.bytes, &model.name, &options, &mut |done, total| {
+        progress(done, total, err);
+    })?;
     print_notes(&compiled.notes, err);
     let weights_path = default_path(&arguments.output);
     let weights = encode_weights(compiled.weights.spec())
@@ -71,4 +84,34 @@ pub(super) fn run(
             setup = cost.setup.bytes(),
         ),
     )
+}
+
+/// The strategy, with options that belong to it and no others.
+fn acc_strategy(arguments: &CompileArguments) -> Result<AccStrategy, Diagnostic> {
+    let refuse = |option: &str, what: &str, remedy: &str| {
+        Err(Diagnostic::new(Code::BadOption, option, what, remedy))
+    };
+    match (arguments.acc_bits, &arguments.calibration, arguments.margin) {
+        (AccBits::Calibrated, Some(_), margin) => {
+            let margin_bits = margin.unwrap_or(DEFAULT_MARGIN_BITS);
+            Ok(AccStrategy::Calibrated { margin_bits })
+        }
+        (AccBits::Calibrated, None, _) => refuse(
+            "--acc-bits calibrated",
+            "widths are calibrated on data, and there is none",
+            "add --calibration DATA.npz with typical samples",
+        ),
+        (_, Some(_), _) => refuse(
+            "--calibration",
+            "only calibrated widths follow data",
+            "add --acc-bits calibrated, or leave the data out",
+        ),
+        (_, None, Some(_)) => refuse(
+            "--margin",
+            "only calibrated widths have a margin",
+            "add --acc-bits calibrated, or leave the margin out",
+        ),
+        (AccBits::WeightAware, None, None) => Ok(AccStrategy::WeightAware),
+        (AccBits::WorstCase, None, None) => Ok(AccStrategy::WorstCase),
+    }
 }

@@ -4,7 +4,7 @@ use super::args::EvaluateArguments;
 use super::{print, progress};
 use crate::evaluate::evaluate;
 use heq_data::plan_files::{read_plan, read_weights};
-use heq_data::{DataSet, to_inputs};
+use heq_data::{DataSet, to_samples};
 use heq_ir::diagnostic::{Diagnostic, Diagnostics};
 use heq_ir::plan::weights::default_path;
 use std::io::Write;
@@ -19,11 +19,11 @@ pub(super) fn run(
     let weights = read_weights(&weights_path, &plan)?;
     let data = DataSet::read(&arguments.data).map_err(Diagnostic::from)?;
     let spec = plan.spec();
-    let mut inputs =
-        to_inputs(&data.samples, &spec.input, &spec.preparation).map_err(Diagnostic::from)?;
-    inputs.truncate(arguments.limit.unwrap_or(usize::MAX));
-    let total = inputs.len();
-    let found = evaluate(&plan, &weights, &inputs, data.labels.as_deref(), &mut |done| {
+    let mut samples =
+        to_samples(&data.samples, &spec.input, &spec.preparation).map_err(Diagnostic::from)?;
+    samples.truncate(arguments.limit.unwrap_or(usize::MAX));
+    let total = samples.len();
+    let found = evaluate(&plan, &weights, &samples, data.labels.as_deref(), &mut |done| {
         progress(done, total, err);
     })?;
     let text = if arguments.json {

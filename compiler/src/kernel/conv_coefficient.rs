@@ -1,20 +1,27 @@
-//! Candidates of a linear layer under coefficient packing: tiles and parameters.
+//! Candidates of a linear layer under coefficient packing: tiles, packings and parameters.
 //!
-//! For every ring degree and tile the cheapest modulus and dropped bits that keep the noise within
-//! its window are found; all candidates are exact in bytes.
+//! A `LinearProblem` is one layer; `LinearProblem::offers` are its best candidates with one
+//! parameter set, one for every set of Galois keys that is worth having. All are exact in bytes and
+//! operations.
 
-use super::conv_tiles::Tiles;
-use super::parameters::Choices;
+use super::conv_tiles::{PlacedTile, Spacings, Tiles};
+use super::parameters::{dropped_bits, moduli, nominal_kept_bits, parameter_sets};
+use super::price::Objective;
 use heq_ir::layout::{ConvTile, LayoutCounts};
-use heq_ir::params::{RING_DEGREES, RlweSpec};
-use heq_ir::secure::LinearOp;
+use heq_ir::params::{RING_DEGREES, RlweParams, RlweSpec};
+use heq_ir::protocol::{packed_bytes, plane_bytes};
+use heq_ir::secure::{Domain, LinearOp, Packing};
+use heq_ir::traffic::wire_bytes;
+use std::collections::BTreeMap;
 
 /// One way to compute a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
+    /// How many elements a coefficient holds.
+    pub packing: Packing,
     /// The tile.
     pub tile: ConvTile,
-    /// Ring degree and modulus.
+    /// Parameter set.
     pub rlwe: RlweSpec,
     /// Low bits dropped from every request coefficient.
     pub request_drop_bits: u32,
@@ -22,77 +29,209 @@ pub struct Candidate {
     pub response_drop_bits: u32,
     /// The bound on the weights' squared norm that the noise rests on.
     pub weight_norm_squared_log2: u32,
-    /// Bytes on the wire in both directions.
-    pub bytes: u64,
+    /// Bytes on the wire, client to server.
+    pub bytes_up: u64,
+    /// Bytes on the wire, server to client.
+    pub bytes_down: u64,
+    /// Elements whose shares are lifted.
+    pub lifted: usize,
     /// Numbers of polynomials.
     pub counts: LayoutCounts,
 }
 
-/// Every tile of `op` that no other beats, with its cheapest parameters; `margin` is what the error
-/// budget asks for.
-///
-/// Empty if no parameters satisfy the security table and the margin.
-#[must_use]
-pub fn candidates(op: &LinearOp, kernel_norms_squared: &[f64], margin: f64) -> Vec<Candidate> {
-    let mut choices = Choices::new(op.acc_bits + op.guard_bits, margin);
-    let mut tiles = Tiles::new(op.geometry, kernel_norms_squared);
-    let mut found = Vec::new();
-    for ring_degree in RING_DEGREES {
-        for placed in tiles.of_ring(ring_degree) {
-            let weight_norm_squared_log2 = ceil_log2(placed.norm_squared);
-            let counts = placed.layout.counts();
-            let (requests, responses) = (counts.requests(), counts.responses());
-            let choice =
-                choices.cheapest(ring_degree, weight_norm_squared_log2, requests, responses);
-            found.extend(choice.map(|choice| Candidate {
-                tile: placed.tile,
-                rlwe: choice.params.spec(),
-                request_drop_bits: choice.request_drop_bits,
-                response_drop_bits: choice.response_drop_bits,
-                weight_norm_squared_log2,
-                bytes: choice.bytes(requests, responses),
-                counts,
-            }));
+/// What a candidate takes. There are many, so it only says which one it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// The Galois keys that it needs.
+    pub(crate) spacings: Spacings,
+    /// Its price beside the keys, in bytes.
+    pub(crate) price: f64,
+    /// Index of the packing and of its tile.
+    place: [u32; 2],
+    dropped: [u32; 2],
+}
+
+/// A linear layer with one packing, and what its price depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearTask<'a> {
+    /// What is computed, with its packing.
+    pub op: LinearOp,
+    /// Where its operand lives before anything was widened for the packing.
+    pub operand: Domain,
+    /// An upper bound of every kernel's squared norm of folded weights, `[K]`.
+    pub kernel_norms_squared: &'a [f64],
+    /// The margin that the error budget asks for.
+    pub margin: f64,
+    /// Whether responses may be merged.
+    pub merges: bool,
+}
+
+/// A linear layer as the search sees it: the tiles of every packing that may be used.
+#[derive(Debug)]
+pub(crate) struct LinearProblem<'a> {
+    objective: Objective,
+    tasks: Vec<(LinearTask<'a>, Vec<(usize, PlacedTile)>)>,
+}
+
+impl<'a> LinearProblem<'a> {
+    /// Enumerates the tiles of `tasks`, which are one layer with different packings.
+    pub(crate) fn new(tasks: Vec<LinearTask<'a>>, objective: Objective) -> Self {
+        let tiles = |task: LinearTask<'a>| {
+            let found = task.tiles(&objective);
+            (task, found)
+        };
+        Self { objective, tasks: tasks.into_iter().map(tiles).collect() }
+    }
+
+    /// Ring degrees and widths of the moduli that are worth trying.
+    pub(crate) fn moduli(&self) -> Vec<(usize, u32)> {
+        let mut found = Vec::new();
+        for ((task, tiles), degree) in
+            self.tasks.iter().flat_map(|task| RING_DEGREES.map(|degree| (task, degree)))
+        {
+            let of_degree = tiles.iter().filter(|(other, _)| *other == degree);
+            let norms = || of_degree.clone().map(|(_, tile)| tile.norm_log2);
+            if let Some((least, most)) = norms().min().zip(norms().max()) {
+                let bits = moduli(degree, task.op.word_bits(), task.margin, least..=most);
+                found.extend(bits.map(|bits| (degree, bits)));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The cheapest candidate with parameter set `params` for every set of Galois keys.
+    pub(crate) fn offers(&self, params: &RlweParams) -> Vec<Offer> {
+        let mut found: Vec<Offer> = Vec::new();
+        for (packing, (task, tiles)) in (0..).zip(&self.tasks) {
+            if u128::from(task.op.max_weight_coefficient()) >= params.modulus() {
+                continue;
+            }
+            let mut known: BTreeMap<(u32, u32), Vec<[u32; 2]>> = BTreeMap::new();
+            let usable = (0..).zip(tiles).filter(|(_, (degree, placed))| {
+                *degree == params.ring_degree()
+                    && (placed.tile.merge_levels == 0 || params.key_switch().is_some())
+            });
+            for (tile, (_, placed)) in usable {
+                let levels = placed.tile.merge_levels;
+                let dropped = known.entry((placed.norm_log2, levels)).or_insert_with(|| {
+                    let word_bits = task.op.word_bits();
+                    dropped_bits(params, word_bits, task.margin, placed.norm_log2, levels)
+                });
+                let fixed = self.objective.operations(&placed.counts, params)
+                    + task.side_price(placed, &self.objective);
+                let candidates = dropped.iter().map(|&dropped| {
+                    let candidate = task.candidate(placed, params, dropped);
+                    let price = fixed + (candidate.bytes_up + candidate.bytes_down) as f64;
+                    Offer { spacings: placed.spacings, price, place: [packing, tile], dropped }
+                });
+                found.extend(candidates.min_by(|a, b| a.price.total_cmp(&b.price)));
+            }
+        }
+        found.sort_by(|a, b| a.price.total_cmp(&b.price));
+        let mut kept: Vec<Offer> = Vec::new();
+        for offer in found {
+            if !kept.iter().any(|other| other.spacings.within(offer.spacings)) {
+                kept.push(offer);
+            }
+        }
+        kept
+    }
+
+    /// The candidate of an offer for parameter set `params`.
+    pub(crate) fn candidate(&self, offer: &Offer, params: &RlweParams) -> Option<Candidate> {
+        let [packing, tile] = offer.place.map(|index| index as usize);
+        let (task, tiles) = self.tasks.get(packing)?;
+        let (_, placed) = tiles.get(tile)?;
+        Some(task.candidate(placed, params, offer.dropped))
+    }
+}
+
+/// The parameter sets of all problems' moduli, ascending.
+pub(crate) fn all_parameter_sets(problems: &[LinearProblem<'_>]) -> Vec<RlweParams> {
+    let mut moduli: Vec<(usize, u32)> = problems.iter().flat_map(LinearProblem::moduli).collect();
+    moduli.sort_unstable();
+    moduli.dedup();
+    moduli.into_iter().flat_map(|(degree, bits)| parameter_sets(degree, bits)).collect()
+}
+
+impl LinearTask<'_> {
+    /// The tiles worth pricing, each with its ring degree.
+    fn tiles(&self, objective: &Objective) -> Vec<(usize, PlacedTile)> {
+        let mut tiles = Tiles::new(self.op.geometry, self.op.packing, self.kernel_norms_squared);
+        let word_bits = self.op.word_bits();
+        let mut found = Vec::new();
+        for degree in RING_DEGREES {
+            let moduli = moduli(degree, word_bits, self.margin, 0..=u32::BITS);
+            // Any set will do to rank the tiles of a ring, with key switching if there is room for it.
+            let middle = moduli.start().midpoint(*moduli.end());
+            let sets = (*moduli.start()..=middle).rev().map(|bits| parameter_sets(degree, bits));
+            let with_keys = sets.clone().find_map(|sets| sets.get(1).copied());
+            let Some(params) = &with_keys.or_else(|| sets.flatten().next()) else { continue };
+            let merges = self.merges && params.key_switch().is_some();
+            let rank = |placed: &PlacedTile| {
+                let kept = nominal_kept_bits(degree, word_bits, self.margin, placed.norm_log2);
+                let sent = (placed.counts.requests() * placed.window) as f64 * kept[0]
+                    + (placed.counts.responses() * degree) as f64 * kept[1];
+                let fixed = self.side_price(placed, objective);
+                sent / 8.0 + fixed + objective.operations(&placed.counts, params)
+            };
+            let of_ring = tiles.of_ring(degree, merges, rank);
+            found.extend(of_ring.into_iter().map(|placed| (degree, placed)));
+        }
+        found
+    }
+
+    /// Payload bytes of the lift, up and down.
+    fn lift_bytes(&self, placed: &PlacedTile) -> Option<(u64, u64)> {
+        let is_shared = matches!(self.operand, Domain::Arithmetic { .. });
+        (is_shared && placed.lifted > 0).then(|| {
+            let op = &self.op;
+            let bits = op.plain_bits() - op.packing.field_bits();
+            (plane_bytes(placed.lifted), packed_bytes(placed.lifted, bits))
+        })
+    }
+
+    /// Price of a packing beside the layer's own messages and operations: random OTs of the lift, and
+    /// the wider shares of its operand.
+    fn side_price(&self, placed: &PlacedTile, objective: &Objective) -> f64 {
+        let Domain::Arithmetic { bits, range } = self.operand else { return 0.0 };
+        let wider = self.op.operand_bits().saturating_sub(bits);
+        let elements = self.op.geometry.input.len() as f64;
+        let lifted = self.lift_bytes(placed).map_or(0, |_| placed.lifted);
+        elements * f64::from(range.bits()) * f64::from(wider) / 8.0
+            + lifted as f64 * objective.ot_bytes
+    }
+
+    fn candidate(
+        &self,
+        placed: &PlacedTile,
+        params: &RlweParams,
+        [request_drop_bits, response_drop_bits]: [u32; 2],
+    ) -> Candidate {
+        let &PlacedTile { tile, counts, window, norm_log2, .. } = placed;
+        let request = params.coefficient_bytes(window, request_drop_bits);
+        let response = params.polynomial_bytes(response_drop_bits);
+        let lift = self.lift_bytes(placed);
+        let (lift_up, lift_down) =
+            lift.map_or((0, 0), |(up, down)| (wire_bytes(up), wire_bytes(down)));
+        Candidate {
+            packing: self.op.packing,
+            tile,
+            rlwe: params.spec(),
+            request_drop_bits,
+            response_drop_bits,
+            weight_norm_squared_log2: norm_log2,
+            bytes_up: lift_up + counts.requests() as u64 * wire_bytes(request),
+            bytes_down: lift_down + counts.responses() as u64 * wire_bytes(response),
+            lifted: lift.map_or(0, |_| placed.lifted),
+            counts,
         }
     }
-    found
 }
 
 /// Smallest `e` with `value <= 2^e`.
 pub(super) fn ceil_log2(value: f64) -> u32 {
     (0..=127).find(|&e| value <= f64::from(e).exp2()).unwrap_or(127)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use heq_ir::geometry::ConvGeometry;
-    use heq_ir::params::RlweParams;
-    use heq_ir::params::noise::{NoiseModel, required_margin};
-
-    #[test]
-    fn every_candidate_keeps_its_margin_and_counts_its_bytes() {
-        let op = LinearOp {
-            geometry: ConvGeometry::fully_connected(400, 120),
-            weight_bits: 4,
-            multiplier_bits: 7,
-            acc_bits: 20,
-            guard_bits: 1,
-        };
-        let margin = required_margin(10_000, 40);
-        let norms = vec![4e7; 120];
-        let found = candidates(&op, &norms, margin);
-        assert!(found.len() > 10);
-        for candidate in &found {
-            let params = RlweParams::check(candidate.rlwe).unwrap();
-            let model = NoiseModel {
-                weight_norm_squared: 4e7 * candidate.tile.out_channels as f64,
-                request_drop_bits: candidate.request_drop_bits,
-                response_drop_bits: candidate.response_drop_bits,
-            };
-            assert!(model.margin(&params, 21) >= margin, "{candidate:?}");
-        }
-        let best = found.iter().min_by_key(|candidate| candidate.bytes).unwrap();
-        assert!(best.tile.in_channels < 400, "cutting the inputs saves bytes here");
-    }
 }

@@ -1,74 +1,174 @@
 //! Tiles of a linear layer that are worth pricing.
 //!
-//! A tile costs its requests, its responses, its products, and the noise of the weights that feed one
-//! response. Only tiles that no other tile of the ring beats in all four are kept: whatever the
-//! parameters, the fewest bytes are among them.
+//! There are thousands of tiles a ring. What differs between two parameter sets is by how much the
+//! weights' norm costs and which Galois keys there are; the bits that a coefficient keeps hardly
+//! change. So the tiles are ranked at nominal widths, and one stays only if no cheaper one has at
+//! most its norm and needs no key beside its keys.
 
 use super::conv_coefficient::ceil_log2;
 use heq_ir::geometry::ConvGeometry;
-use heq_ir::layout::{ConvLayout, ConvTile, max_groups, tile_area};
-use std::collections::HashMap;
+use heq_ir::layout::{
+    ConvLayout, ConvTile, GroupPlacement, LayoutCounts, group_planes, max_spread_groups,
+};
+use heq_ir::plan::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2};
+use heq_ir::secure::Packing;
+use std::collections::BTreeMap;
 
-/// Sizes that cut rows, columns, channels or kernels into at most this many tiles are tried.
+/// Sizes that cut rows, columns, planes or kernels into at most this many tiles are tried.
 const MAX_CUTS: usize = 32;
+
+/// The spacings of a merge's automorphisms: bit i stands for `h = 2^i`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spacings(u32);
+
+impl Spacings {
+    /// Those of `layout`.
+    fn of(layout: &ConvLayout) -> Self {
+        Self(layout.merge_spacings().fold(0, |set, spacing| set | 1 << spacing.trailing_zeros()))
+    }
+
+    /// The spacings below `2^count`.
+    pub(crate) fn lowest(count: u32) -> Self {
+        Self((1 << count.min(31)) - 1)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether all of them are among `others`.
+    pub(crate) fn within(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+
+    /// The set with spacing `2^bit` put in or taken out.
+    pub(crate) fn toggled(self, bit: u32) -> Self {
+        Self(self.0 ^ 1 << bit)
+    }
+}
 
 /// A tile with what its price depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlacedTile {
     pub(super) tile: ConvTile,
-    pub(super) layout: ConvLayout,
-    /// Largest squared norm of the weights that feed one response.
-    pub(super) norm_squared: f64,
+    pub(super) counts: LayoutCounts,
+    /// Coefficients of a request that travel.
+    pub(super) window: usize,
+    /// Galois keys that merging takes.
+    pub(super) spacings: Spacings,
+    /// `log2` of the largest squared norm of the weights that feed one leaf, rounded up.
+    pub(super) norm_log2: u32,
+    /// Elements that lie in a field below the top one.
+    pub(super) lifted: usize,
 }
 
-impl PlacedTile {
-    fn price(&self) -> [usize; 4] {
-        let counts = self.layout.counts();
-        let norm = ceil_log2(self.norm_squared) as usize;
-        [counts.requests(), counts.responses(), norm, counts.products()]
-    }
+/// Tiles of one layer that compute the same part of an output plane.
+struct OutputTile {
+    layout: ConvLayout,
+    area: usize,
+    lifted: usize,
 }
 
 /// The tiles of one layer, ring by ring.
 pub(super) struct Tiles<'a> {
     geometry: ConvGeometry,
     kernel_norms_squared: &'a [f64],
-    /// Output tiles `[oh, ow]` with their areas.
-    output_tiles: Vec<([usize; 2], usize)>,
-    /// Norms that were computed before, by groups and kernels of a tile.
-    norms: HashMap<[usize; 2], f64>,
+    planes: usize,
+    output_tiles: Vec<OutputTile>,
+    /// Norms that were computed before, by groups and kernels of a product.
+    norms: BTreeMap<[usize; 2], u32>,
 }
 
 impl<'a> Tiles<'a> {
-    /// The tiles of a layer whose kernels have these squared norms.
-    pub(super) fn new(geometry: ConvGeometry, kernel_norms_squared: &'a [f64]) -> Self {
+    /// The tiles of a layer whose kernels have these squared norms; none if it has no layout.
+    pub(super) fn new(
+        geometry: ConvGeometry,
+        packing: Packing,
+        kernel_norms_squared: &'a [f64],
+    ) -> Self {
         Self {
             geometry,
             kernel_norms_squared,
-            output_tiles: output_tiles(&geometry),
-            norms: HashMap::new(),
+            planes: group_planes(&geometry, packing).unwrap_or(0),
+            output_tiles: output_tiles(&geometry, packing),
+            norms: BTreeMap::new(),
         }
     }
 
-    /// The unbeaten tiles in a ring of degree `ring_degree`.
-    pub(super) fn of_ring(&mut self, ring_degree: usize) -> Vec<PlacedTile> {
-        let mut placed = Vec::new();
-        for (output, area) in self.output_tiles.clone() {
-            for [groups, in_channels, out_channels] in
-                channel_tiles(&self.geometry, area, ring_degree)
-            {
-                let tile = ConvTile { output, groups, in_channels, out_channels };
-                let Ok(layout) = ConvLayout::new(self.geometry, tile, ring_degree) else {
-                    continue;
-                };
-                let norms = self.kernel_norms_squared;
-                let norm = self.norms.entry([groups, out_channels]);
-                let norm_squared = *norm.or_insert_with(|| layout.largest_norm_squared(norms));
-                let placed_tile = PlacedTile { tile, layout, norm_squared };
-                placed.push((placed_tile.price(), placed_tile));
+    /// The tiles of a ring of degree `ring_degree` that no other beats at the price `rank`;
+    /// without merging unless `merges`.
+    pub(super) fn of_ring(
+        &mut self,
+        ring_degree: usize,
+        merges: bool,
+        rank: impl Fn(&PlacedTile) -> f64,
+    ) -> Vec<PlacedTile> {
+        let mut best: BTreeMap<(Spacings, u32), (f64, PlacedTile)> = BTreeMap::new();
+        self.each(ring_degree, merges, |placed| {
+            let price = rank(&placed);
+            let entry = best.entry((placed.spacings, placed.norm_log2)).or_insert((price, placed));
+            if price < entry.0 {
+                *entry = (price, placed);
+            }
+        });
+        let mut found: Vec<(f64, PlacedTile)> = best.into_values().collect();
+        found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let mut kept: Vec<PlacedTile> = Vec::new();
+        for (_, placed) in found {
+            let beats = |other: &PlacedTile| {
+                other.norm_log2 <= placed.norm_log2 && other.spacings.within(placed.spacings)
+            };
+            if !kept.iter().any(beats) {
+                kept.push(placed);
             }
         }
-        unbeaten(placed)
+        kept
+    }
+
+    /// Shows every tile that is tried to `visit`.
+    fn each(&mut self, ring_degree: usize, merges: bool, mut visit: impl FnMut(PlacedTile)) {
+        let Self { geometry, kernel_norms_squared, planes, ref output_tiles, .. } = *self;
+        let norms = &mut self.norms;
+        for OutputTile { layout: base, area, lifted } in output_tiles {
+            for tile in channel_tiles(&geometry, planes, *area, ring_degree, merges) {
+                let merges = tile.merge_levels > 0;
+                let tile = ConvTile { output: base.tile().output, ..tile };
+                let Ok(layout) = base.with_tile(tile, ring_degree) else { continue };
+                let counts = layout.counts();
+                let ciphertexts = counts.requests().max(counts.leaves());
+                if ciphertexts > MAX_CIPHERTEXT_COEFFICIENTS / ring_degree
+                    || counts.weights() > MAX_COEFFICIENTS / ring_degree
+                {
+                    continue;
+                }
+                let norm = norms.entry([tile.spread_groups(), tile.kernels]);
+                let norm_log2 = *norm.or_insert_with(|| {
+                    ceil_log2(layout.largest_norm_squared(kernel_norms_squared))
+                });
+                if norm_log2 > MAX_WEIGHT_NORM_LOG2 {
+                    continue;
+                }
+                let (_, window) = layout.request_window();
+                // All levels have the same window, and none has more leaves than there are.
+                let used = tile.planes * tile.dense_groups();
+                let room = used.next_power_of_two().trailing_zeros();
+                let last = usize::BITS - counts.leaves().saturating_sub(1).leading_zeros();
+                let levels = if merges { 1..=room.min(last) } else { 0..=0 };
+                for merge_levels in levels {
+                    let tile = ConvTile { merge_levels, ..tile };
+                    let Ok(layout) = base.with_tile(tile, ring_degree) else { continue };
+                    visit(PlacedTile {
+                        tile,
+                        counts: layout.counts(),
+                        window,
+                        spacings: Spacings::of(&layout),
+                        norm_log2,
+                        lifted: *lifted,
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -93,133 +193,131 @@ fn cuts(total: usize) -> Vec<usize> {
     sizes
 }
 
+/// The size that cuts `total` evenly into as many parts as `most` does.
+fn even(total: usize, most: usize) -> usize {
+    total.div_ceil(total.div_ceil(most.clamp(1, total.max(1))).max(1))
+}
+
 /// Sizes up to `most`, `most/2`, `most/4`, ... that cut `total` evenly; none if `most` is 0.
 fn halvings(total: usize, most: usize) -> impl Iterator<Item = usize> {
     let sizes = std::iter::successors(Some(most.min(total)), |size| Some(size / 2));
-    sizes.take_while(|&size| size > 0).map(move |size| total.div_ceil(total.div_ceil(size)))
+    sizes.take_while(|&size| size > 0).map(move |size| even(total, size))
 }
 
-/// Output tiles with their areas, without those that another beats in number and area.
-fn output_tiles(geometry: &ConvGeometry) -> Vec<([usize; 2], usize)> {
-    let Some(output) = geometry.output() else { return Vec::new() };
+/// Output tiles that use every field, without those that another beats in number, area and what
+/// is read of it.
+fn output_tiles(geometry: &ConvGeometry, packing: Packing) -> Vec<OutputTile> {
+    let point = ConvTile {
+        output: [1, 1],
+        groups: 1,
+        placement: GroupPlacement::Dense,
+        planes: 1,
+        kernels: 1,
+        merge_levels: 0,
+    };
+    let (Some(output), Ok(base)) =
+        (geometry.output(), ConvLayout::new(*geometry, packing, point, usize::MAX))
+    else {
+        return Vec::new();
+    };
     let mut tiles = Vec::new();
     for height in cuts(output.height) {
         for width in cuts(output.width) {
-            let Some(area) = tile_area(&geometry.window, [height, width]) else { continue };
+            let tile = ConvTile { output: [height, width], ..point };
+            let Ok(layout) = base.with_tile(tile, usize::MAX) else { continue };
+            let area: usize = layout.pitches().iter().product();
             let count = output.height.div_ceil(height) * output.width.div_ceil(width);
-            tiles.push(([count, area], ([height, width], area)));
+            if count < packing.tile_fields() {
+                continue;
+            }
+            let (_, window) = layout.request_window();
+            let count = count.div_ceil(packing.tile_fields());
+            tiles.push(([count, area, window], (layout, area)));
         }
     }
-    unbeaten(tiles)
+    let unbeaten = unbeaten(tiles).into_iter();
+    unbeaten
+        .map(|(layout, area)| {
+            let lifted = lifted(geometry, packing, &layout);
+            OutputTile { layout, area, lifted }
+        })
+        .collect()
 }
 
-/// `[Gt, Ct, Kt]` that fit a ring with input tiles of `area`. Fewer kernels and groups than fit are
-/// tried too: they keep the weights' norm, and with it the noise, down.
-fn channel_tiles(geometry: &ConvGeometry, area: usize, ring_degree: usize) -> Vec<[usize; 3]> {
-    let (inputs, outputs) = (geometry.group_inputs(), geometry.group_outputs());
+/// Elements of a layer with tiles as `layout` that lie below the top field of a coefficient. All
+/// channels are alike within a channel, and all pairs of channels across channels.
+fn lifted(geometry: &ConvGeometry, packing: Packing, layout: &ConvLayout) -> usize {
+    let elements = |channels: usize| {
+        let mut part = ConvGeometry { groups: 1, out_channels: 1, ..*geometry };
+        part.input.channels = channels;
+        let tile = *layout.tile();
+        let layout = ConvLayout::new(part, packing, tile, usize::MAX >> 8);
+        layout.map_or(0, |layout| layout.lifted_elements().len())
+    };
+    match packing {
+        Packing::None => 0,
+        Packing::WithinChannel { .. } => geometry.input.channels * elements(1),
+        Packing::CrossChannel { .. } => {
+            let channels = geometry.group_inputs();
+            geometry.groups
+                * (channels / 2 * elements(2.min(channels)) + channels % 2 * elements(1))
+        }
+    }
+}
+
+/// Tiles that fit a ring with planes of `area` positions, but for their output; those that merge
+/// come with one level. Fewer kernels and groups than fit are tried too: they keep the weights' norm,
+/// and with it the noise, down.
+fn channel_tiles(
+    geometry: &ConvGeometry,
+    planes: usize,
+    area: usize,
+    ring_degree: usize,
+    merges: bool,
+) -> Vec<ConvTile> {
     let mut tiles = Vec::new();
-    for in_channels in cuts(inputs) {
-        let most = ring_degree / area.saturating_mul(in_channels).max(1);
-        for out_channels in halvings(outputs, most) {
-            let most = max_groups(area * in_channels * out_channels, ring_degree);
-            let groups = halvings(geometry.groups, most);
-            tiles.extend(groups.map(|groups| [groups, in_channels, out_channels]));
+    if planes == 0 {
+        return tiles;
+    }
+    let mut add = |planes: usize, dense: usize, stride: usize, merge_levels: u32| {
+        let most = ring_degree / area.saturating_mul(stride).max(1);
+        for kernels in halvings(geometry.group_outputs(), most) {
+            let tile = ConvTile {
+                output: [1, 1],
+                groups: dense,
+                placement: GroupPlacement::Dense,
+                planes,
+                kernels,
+                merge_levels,
+            };
+            tiles.push(tile);
+            if dense == 1 && geometry.groups > 1 {
+                let most = max_spread_groups(area * stride * kernels, ring_degree);
+                let placement = GroupPlacement::Spread;
+                let spread = halvings(geometry.groups, most).filter(|&groups| groups > 1);
+                tiles.extend(spread.map(|groups| ConvTile { groups, placement, ..tile }));
+            }
+        }
+    };
+    for part in cuts(planes) {
+        add(part, 1, part, 0);
+    }
+    let most = ring_degree / area.saturating_mul(planes).max(1);
+    for groups in halvings(geometry.groups, most).filter(|&groups| groups > 1) {
+        add(planes, groups, planes * groups, 0);
+    }
+    let strides = std::iter::successors(Some(2_usize), |stride| stride.checked_mul(2));
+    let all = planes.saturating_mul(geometry.groups);
+    for stride in strides.take_while(|&stride| merges && stride / 2 < all && stride <= ring_degree)
+    {
+        if stride / 2 < planes {
+            add(even(planes, stride), 1, stride, 1);
+        } else {
+            add(planes, even(geometry.groups, stride / planes), stride, 1);
         }
     }
     tiles
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use heq_ir::geometry::{Chw, Window};
-
-    #[test]
-    fn cuts_divide_evenly() {
-        assert_eq!(cuts(10), [10, 5, 4, 3, 2, 1]);
-        assert_eq!(cuts(1), [1]);
-        for (total, most, expected) in
-            [(10, 0, &[][..]), (10, 4, &[4, 2, 1]), (10, 20, &[10, 5, 2, 1]), (9, 8, &[5, 3, 2, 1])]
-        {
-            assert_eq!(halvings(total, most).collect::<Vec<_>>(), expected);
-        }
-    }
-
-    #[test]
-    fn beaten_prices_go() {
-        let items = [[2, 2], [1, 3], [2, 3], [3, 1], [1, 3]].map(|price| (price, price));
-        assert_eq!(unbeaten(items.to_vec()), [[1, 3], [2, 2], [3, 1]]);
-    }
-
-    /// A square layer of `c` to `k` channels.
-    fn geometry([c, k, size, kernel, stride, groups]: [usize; 6]) -> ConvGeometry {
-        ConvGeometry {
-            input: Chw::new(c, size, size),
-            out_channels: k,
-            window: Window::dense([kernel; 2], [stride; 2], [kernel / 2; 4]),
-            groups,
-        }
-    }
-
-    #[test]
-    fn no_tile_needs_fewer_polynomials_than_those_that_are_kept() {
-        for (layer, ring_degree) in [
-            ([4, 6, 5, 3, 1, 1], 128),
-            ([4, 6, 5, 3, 2, 2], 256),
-            ([6, 6, 4, 3, 1, 6], 256),
-            ([5, 4, 6, 1, 2, 1], 32),
-        ] {
-            let geometry = geometry(layer);
-            let norms: Vec<f64> = (0..geometry.out_channels).map(|k| 9.0 * k as f64).collect();
-            let kept = Tiles::new(geometry, &norms).of_ring(ring_degree);
-            let output = geometry.output().unwrap();
-            let extents = [
-                output.height,
-                output.width,
-                geometry.groups,
-                geometry.group_inputs(),
-                geometry.group_outputs(),
-            ];
-            for index in 0..extents.iter().product() {
-                let mut index: usize = index;
-                let [height, width, groups, in_channels, out_channels] = extents.map(|extent| {
-                    let size = index % extent + 1;
-                    index /= extent;
-                    size
-                });
-                let output = [height, width];
-                let tile = ConvTile { output, groups, in_channels, out_channels };
-                let Ok(layout) = ConvLayout::new(geometry, tile, ring_degree) else { continue };
-                let counts = layout.counts();
-                let price = [counts.requests(), counts.responses(), counts.products()];
-                let at_most = |kept: &PlacedTile| {
-                    let [requests, responses, _, products] = kept.price();
-                    [requests, responses, products].iter().zip(price).all(|(a, b)| *a <= b)
-                };
-                assert!(kept.iter().any(at_most), "{layer:?} {tile:?} {price:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn large_layers_have_few_tiles() {
-        for layer in [
-            [3, 32, 224, 3, 2, 1],
-            [32, 32, 112, 3, 1, 32],
-            [16, 96, 112, 1, 1, 1],
-            [96, 96, 112, 3, 2, 96],
-            [256, 256, 56, 3, 1, 32],
-            [960, 960, 7, 3, 1, 960],
-            [320, 1280, 7, 1, 1, 1],
-            [1280, 1000, 1, 1, 1, 1],
-        ] {
-            let geometry = geometry(layer);
-            let norms = vec![3e4; geometry.out_channels];
-            let mut tiles = Tiles::new(geometry, &norms);
-            for ring_degree in [1024, 2048, 4096, 8192] {
-                let count = tiles.of_ring(ring_degree).len();
-                assert!((1..=40).contains(&count), "{layer:?}: {count} tiles at N={ring_degree}");
-            }
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! The candidates of each kernel: ways to compute one step, with their exact counts.
 
 pub mod conv_coefficient;
-mod conv_tiles;
+pub(crate) mod conv_tiles;
+pub mod packing;
 mod parameters;
+pub mod price;
 pub mod requantize;

@@ -1,123 +1,136 @@
-//! The cheapest ring, modulus and dropped bits of a linear layer.
+//! Rings, moduli, key switching and dropped bits.
 //!
-//! Bytes grow with the bits that a coefficient of a request and of a response keeps, whatever the
-//! tile. So for every ring degree and weight norm the choices that keep the noise within its window
-//! are found once, without those that another one beats in both; a tile weighs the few that are left.
+//! By how much a coefficient of a request or of a response can be cut follows from the window that
+//! the noise must stay in: a wider modulus drops more bits and keeps as many. So a modulus is worth
+//! trying from where the window opens to a few bits beyond, where dropping hides every other noise.
 
 use heq_ir::params::noise::NoiseModel;
 use heq_ir::params::security::max_modulus_bits;
-use heq_ir::params::{MAX_MODULUS_BITS, MIN_MODULUS_BITS, RING_DEGREES, RlweParams, RlweSpec};
-use heq_ir::traffic::wire_bytes;
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use heq_ir::params::{
+    KeySwitchSpec, MAX_DIGITS, MAX_MODULUS_BITS, MAX_PRIME_BITS, MIN_MODULUS_BITS, RlweParams,
+    RlweSpec,
+};
+use std::ops::RangeInclusive;
 
-/// Most low bits that are worth dropping from a request: its error must stay near the encryption's.
-const MAX_REQUEST_DROP_BITS: u32 = 12;
+/// Bits of the modulus beyond those that a request keeps: from where the window opens to where one
+/// more gains nothing.
+const SPARE_BITS: RangeInclusive<u32> = 2..=9;
 
-/// Every parameter set, the narrowest modulus of a degree first.
-static PARAMETER_SETS: LazyLock<Vec<RlweParams>> = LazyLock::new(|| {
-    let sets = RING_DEGREES.iter().flat_map(|&ring_degree| {
-        let widest = max_modulus_bits(ring_degree).unwrap_or(0).min(MAX_MODULUS_BITS);
-        (MIN_MODULUS_BITS..=widest).filter_map(move |modulus_bits| {
-            RlweParams::check(RlweSpec { ring_degree, modulus_bits }).ok()
-        })
-    });
-    sets.collect()
-});
+/// Fewer bits dropped from requests than possible by up to this many may pay in responses.
+const MAX_SPARED_DROP_BITS: u32 = 5;
 
-/// Parameters whose noise stays within its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    /// Ring degree and modulus.
-    pub(super) params: RlweParams,
-    /// Low bits dropped from every request coefficient.
-    pub(super) request_drop_bits: u32,
-    /// Low bits dropped from every response coefficient.
-    pub(super) response_drop_bits: u32,
-}
+/// How much wider the special prime is tried than a digit; a negative one leaves more noise, which a
+/// modulus with room absorbs, and makes smaller keys.
+const SPECIAL_BITS_OVER_DIGIT: [i32; 6] = [2, -2, -6, -10, -14, -18];
 
-impl Choice {
-    /// Bytes on the wire in both directions of so many requests and responses.
-    pub(super) fn bytes(&self, requests: usize, responses: usize) -> u64 {
-        let bytes = |count: usize, drop_bits| {
-            count as u64 * wire_bytes(self.params.polynomial_bytes(drop_bits))
-        };
-        bytes(requests, self.request_drop_bits) + bytes(responses, self.response_drop_bits)
-    }
+/// Most bits of a digit beyond the special prime.
+const MAX_EXCESS_BITS: i32 = 18;
 
-    /// Bits that a coefficient of a request and of a response keeps.
-    fn kept_bits(&self) -> [u32; 2] {
-        [self.request_drop_bits, self.response_drop_bits].map(|d| self.params.modulus_bits() - d)
-    }
-}
-
-/// The choices of one layer.
-pub(super) struct Choices {
-    output_bits: u32,
-    margin: f64,
-    /// By ring degree and `log2 ||W||^2`.
-    known: HashMap<(usize, u32), Vec<Choice>>,
-}
-
-impl Choices {
-    /// Choices for shares of `output_bits` bits whose noise keeps `margin`.
-    pub(super) fn new(output_bits: u32, margin: f64) -> Self {
-        Self { output_bits, margin, known: HashMap::new() }
-    }
-
-    /// The choice of fewest bytes for so many requests and responses, the narrowest modulus first.
-    pub(super) fn cheapest(
-        &mut self,
-        ring_degree: usize,
-        weight_norm_squared_log2: u32,
-        requests: usize,
-        responses: usize,
-    ) -> Option<Choice> {
-        let Self { output_bits, margin, .. } = *self;
-        let choices = self
-            .known
-            .entry((ring_degree, weight_norm_squared_log2))
-            .or_insert_with_key(|&(degree, norm)| best_choices(degree, norm, output_bits, margin));
-        choices.iter().min_by_key(|choice| choice.bytes(requests, responses)).copied()
-    }
-}
-
-/// All choices but those that another one, of no wider modulus, beats in both directions.
-fn best_choices(
+/// About how many bits a coefficient of a request and of a response keeps if both add as much noise.
+pub(super) fn nominal_kept_bits(
     ring_degree: usize,
-    weight_norm_squared_log2: u32,
-    output_bits: u32,
+    word_bits: u32,
     margin: f64,
-) -> Vec<Choice> {
-    let mut best: Vec<Choice> = Vec::new();
-    let sets = PARAMETER_SETS.iter().filter(|params| {
-        params.ring_degree() == ring_degree && params.modulus_bits() > output_bits
-    });
-    for &params in sets {
-        for request_drop_bits in 0..=MAX_REQUEST_DROP_BITS {
-            let holds = |response_drop_bits: u32| {
-                let model = NoiseModel {
-                    weight_norm_squared: f64::from(weight_norm_squared_log2).exp2(),
-                    request_drop_bits,
-                    response_drop_bits,
-                };
-                model.margin(&params, output_bits) >= margin
-            };
-            let Some(response_drop_bits) = largest_below(params.modulus_bits(), holds) else {
-                break;
-            };
-            let choice = Choice { params, request_drop_bits, response_drop_bits };
-            let [request, response] = choice.kept_bits();
-            let beaten = best.iter().any(|other| {
-                let [other_request, other_response] = other.kept_bits();
-                other_request <= request && other_response <= response
-            });
-            if !beaten {
-                best.push(choice);
+    norm_log2: u32,
+) -> [f64; 2] {
+    // The window is half a unit, and the uniform error of dropping has a variance of 1/12.
+    let common = f64::from(word_bits) + margin.log2() + 1.5 - 12_f64.log2() / 2.0;
+    let secret = (1.1 * 2.0 * ring_degree as f64 / 3.0).log2();
+    [common + f64::from(norm_log2) / 2.0, common + secret / 2.0]
+}
+
+/// The widths of moduli that are worth trying for norms in `norms_log2`; empty if none is secure.
+pub(super) fn moduli(
+    ring_degree: usize,
+    word_bits: u32,
+    margin: f64,
+    norms_log2: RangeInclusive<u32>,
+) -> RangeInclusive<u32> {
+    let kept = |norm_log2: u32| {
+        let [request, response] = nominal_kept_bits(ring_degree, word_bits, margin, norm_log2);
+        rounded(request.max(response))
+    };
+    let widest = max_modulus_bits(ring_degree).unwrap_or(0).min(MAX_MODULUS_BITS);
+    let first = kept(*norms_log2.start()) + SPARE_BITS.start();
+    let last = kept(*norms_log2.end()) + SPARE_BITS.end();
+    first.max(MIN_MODULUS_BITS)..=last.min(widest)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "widths of a few hundred bits at most"
+)]
+fn rounded(bits: f64) -> u32 {
+    bits.clamp(0.0, 1000.0).round() as u32
+}
+
+/// The parameter sets of one modulus: without key switching, then with each that no other beats in
+/// bytes of keys and noise.
+pub(super) fn parameter_sets(ring_degree: usize, modulus_bits: u32) -> Vec<RlweParams> {
+    let plain = RlweSpec::new(ring_degree, modulus_bits);
+    let widest = max_modulus_bits(ring_degree).unwrap_or(0).saturating_sub(modulus_bits);
+    let widest = widest.min(MAX_PRIME_BITS);
+    let mut found: Vec<(u32, i32, KeySwitchSpec)> = Vec::new();
+    for digits in 1..=MAX_DIGITS {
+        let digit_bits = modulus_bits.div_ceil(digits).cast_signed();
+        for over in SPECIAL_BITS_OVER_DIGIT {
+            let wanted = (digit_bits + over).max(0).cast_unsigned();
+            let special_bits = wanted.min(widest);
+            let excess = digit_bits - special_bits.cast_signed();
+            if excess <= MAX_EXCESS_BITS {
+                let size = (modulus_bits + special_bits) * digits;
+                found.push((size, excess, KeySwitchSpec { special_bits, digits }));
             }
         }
     }
-    best
+    found.sort_unstable();
+    let mut least_excess = i32::MAX;
+    found.retain(|&(_, excess, _)| {
+        let is_quieter = excess < least_excess;
+        least_excess = least_excess.min(excess);
+        is_quieter
+    });
+    let switching = found.into_iter().map(|(_, _, key_switch)| Some(key_switch));
+    [None]
+        .into_iter()
+        .chain(switching)
+        .filter_map(|key_switch| RlweParams::check(RlweSpec { key_switch, ..plain }).ok())
+        .collect()
+}
+
+/// Low bits to drop from requests and responses, `[rc, dr]`: the most that keep `margin`, and a few
+/// choices that drop less from requests and more from responses. Empty if the noise is too large.
+pub(super) fn dropped_bits(
+    params: &RlweParams,
+    word_bits: u32,
+    margin: f64,
+    norm_log2: u32,
+    merge_levels: u32,
+) -> Vec<[u32; 2]> {
+    if word_bits >= params.modulus_bits() {
+        return Vec::new();
+    }
+    let holds = |request_drop_bits: u32, response_drop_bits: u32| {
+        let weight_norm_squared = f64::from(norm_log2).exp2();
+        let model =
+            NoiseModel { weight_norm_squared, request_drop_bits, response_drop_bits, merge_levels };
+        model.margin(params, word_bits) >= margin
+    };
+    let limit = params.modulus_bits();
+    let Some(most) = largest_below(limit, |dropped| holds(dropped, 0)) else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut response = largest_below(limit, |dropped| holds(most, dropped)).unwrap_or(0);
+    for request in (most.saturating_sub(MAX_SPARED_DROP_BITS)..=most).rev() {
+        let before = response;
+        while response + 1 < limit && holds(request, response + 1) {
+            response += 1;
+        }
+        if request == most || response > before {
+            found.push([request, response]);
+        }
+    }
+    found
 }
 
 /// The largest value below `limit` that `holds`, which is so up to a point and not beyond.
@@ -133,60 +146,95 @@ fn largest_below(limit: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heq_ir::params::RING_DEGREES;
 
-    /// Every choice that keeps its margin, narrowest modulus first.
-    fn all_choices(
-        ring_degree: usize,
-        norm_log2: u32,
-        output_bits: u32,
-        margin: f64,
-    ) -> Vec<Choice> {
-        let mut all = Vec::new();
-        for &params in PARAMETER_SETS.iter().filter(|set| set.ring_degree() == ring_degree) {
-            for request_drop_bits in 0..=MAX_REQUEST_DROP_BITS {
-                for response_drop_bits in 0..params.modulus_bits() {
-                    let model = NoiseModel {
-                        weight_norm_squared: f64::from(norm_log2).exp2(),
-                        request_drop_bits,
-                        response_drop_bits,
-                    };
-                    if params.modulus_bits() > output_bits
-                        && model.margin(&params, output_bits) >= margin
-                    {
-                        all.push(Choice { params, request_drop_bits, response_drop_bits });
-                    }
+    const MARGIN: f64 = 9.2;
+
+    fn holds(params: &RlweParams, word_bits: u32, norm_log2: u32, m: u32, drop: [u32; 2]) -> bool {
+        let model = NoiseModel {
+            weight_norm_squared: f64::from(norm_log2).exp2(),
+            request_drop_bits: drop[0],
+            response_drop_bits: drop[1],
+            merge_levels: m,
+        };
+        model.margin(params, word_bits) >= MARGIN
+    }
+
+    /// Layers by word width and norm, each with a ring that has room for it.
+    const LAYERS: [(usize, u32, u32); 6] = [
+        (1024, 9, 8),
+        (2048, 21, 24),
+        (2048, 17, 15),
+        (4096, 24, 30),
+        (4096, 37, 40),
+        (8192, 45, 48),
+    ];
+
+    #[test]
+    fn dropping_is_the_cheapest_of_all() {
+        for (ring_degree, word_bits, norm_log2) in LAYERS {
+            let bits = *moduli(ring_degree, word_bits, MARGIN, norm_log2..=norm_log2).end();
+            for params in parameter_sets(ring_degree, bits) {
+                let levels = if params.key_switch().is_some() { 5 } else { 0 };
+                let found = dropped_bits(&params, word_bits, MARGIN, norm_log2, levels);
+                let all = (0..bits).flat_map(|rc| (0..bits).map(move |dr| [rc, dr]));
+                let all: Vec<[u32; 2]> = all
+                    .filter(|&drop| holds(&params, word_bits, norm_log2, levels, drop))
+                    .collect();
+                assert!(found.iter().all(|drop| all.contains(drop)), "{params}");
+                for [requests, responses] in [[1, 1], [9, 144], [48, 2], [3, 1], [1, 6]] {
+                    let kept =
+                        |&[rc, dr]: &[u32; 2]| requests * (bits - rc) + responses * (bits - dr);
+                    let least = all.iter().map(kept).min();
+                    assert_eq!(found.iter().map(kept).min(), least, "{params}");
                 }
             }
         }
-        all
     }
 
+    /// What no tried modulus keeps, no other would keep either, but for a bit in both directions.
     #[test]
-    fn the_choice_is_the_cheapest_of_all() {
-        for (ring_degree, norm_log2, output_bits, two_primes) in [
-            (1024, 8, 9, false),
-            (2048, 24, 21, false),
-            (4096, 30, 24, false),
-            (4096, 40, 37, true),
-            (8192, 48, 45, true),
-        ] {
-            let mut choices = Choices::new(output_bits, 9.2);
-            let all = all_choices(ring_degree, norm_log2, output_bits, 9.2);
-            for (requests, responses) in [(1, 1), (9, 144), (48, 2), (3, 1), (0, 5)] {
-                let choice = choices.cheapest(ring_degree, norm_log2, requests, responses).unwrap();
-                let least = all.iter().map(|other| other.bytes(requests, responses)).min().unwrap();
-                assert_eq!(choice.bytes(requests, responses), least, "{choice:?}");
-                assert!(all.contains(&choice), "{choice:?}");
-                assert_eq!(choice.params.primes().count() == 2, two_primes, "{choice:?}");
-            }
-            assert!(best_choices(ring_degree, norm_log2, output_bits, 9.2).len() < 20);
+    fn moduli_reach_the_fewest_bits() {
+        for (ring_degree, word_bits, norm_log2) in LAYERS {
+            let kept = |bits: u32| {
+                let params = RlweParams::check(RlweSpec::new(ring_degree, bits)).ok()?;
+                let dropped = dropped_bits(&params, word_bits, MARGIN, norm_log2, 0);
+                dropped.into_iter().map(|[rc, dr]| 2 * bits - rc - dr).min()
+            };
+            let tried = moduli(ring_degree, word_bits, MARGIN, norm_log2..=norm_log2);
+            let widest = max_modulus_bits(ring_degree).unwrap().min(MAX_MODULUS_BITS);
+            let least = (MIN_MODULUS_BITS..=widest).filter_map(kept).min().unwrap();
+            assert!(tried.clone().filter_map(kept).min() <= Some(least + 1), "{tried:?}");
         }
     }
 
     #[test]
-    fn no_choice_where_no_modulus_is_wide_enough() {
-        for (ring_degree, norm_log2, output_bits) in [(2048, 40, 45), (8192, 100, 70)] {
-            assert_eq!(Choices::new(output_bits, 9.2).cheapest(ring_degree, norm_log2, 1, 1), None);
+    fn parameter_sets_are_secure_and_few() {
+        for ring_degree in RING_DEGREES {
+            for bits in MIN_MODULUS_BITS..=MAX_MODULUS_BITS {
+                let sets = parameter_sets(ring_degree, bits);
+                assert!(sets.len() <= 10, "{sets:?}");
+                assert!(sets.iter().all(|set| RlweParams::check(set.spec()).is_ok()));
+                let merges = sets.iter().any(|set| set.key_switch().is_some());
+                let (least, most) = match ring_degree {
+                    1024 => (1, 0),
+                    2048 => (20, 38),
+                    4096 => (20, 90),
+                    _ => (20, 120),
+                };
+                assert!(merges || !(least..=most).contains(&bits), "N = {ring_degree}, {bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_dropped_where_no_modulus_is_wide_enough() {
+        for (ring_degree, norm_log2, word_bits) in [(2048, 40, 45), (8192, 100, 70)] {
+            let tried = moduli(ring_degree, word_bits, MARGIN, norm_log2..=norm_log2);
+            let sets = tried.flat_map(|bits| parameter_sets(ring_degree, bits));
+            let mut dropped =
+                sets.map(|params| dropped_bits(&params, word_bits, MARGIN, norm_log2, 0));
+            assert!(dropped.all(|dropped| dropped.is_empty()));
         }
     }
 }

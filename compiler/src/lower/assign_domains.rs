@@ -14,10 +14,14 @@ use heq_ir::integer::{
 use heq_ir::protocol::requantize::RequantizeWidths;
 use heq_ir::protocol::table::TableWidths;
 use heq_ir::secure::{
-    CombineOp, CombineTerm, Domain, LinearOp, Origin, SecureOp, SecureProgram, TypeError,
+    CombineOp, CombineTerm, Domain, LinearOp, Origin, Packing, SecureOp, SecureProgram, TypeError,
     guard_bits,
 };
 use petgraph::graph::NodeIndex;
+use std::collections::HashMap;
+
+/// How many elements coefficients hold, by layer and term; one where there is no entry.
+pub type Packings = HashMap<(usize, usize), Packing>;
 
 /// Most linear terms of one sum: 3 guard bits are enough for their rounding errors.
 const MAX_LINEAR_TERMS: usize = 7;
@@ -31,7 +35,17 @@ struct Nodes {
     words: Option<NodeIndex>,
 }
 
-/// Lowers the network with the accumulator widths of `facts`.
+/// A secure program, and where the sums of the integer network are in it.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The program.
+    pub program: SecureProgram,
+    /// For every layer the step of the plan that makes its final accumulator, or `None` if it is no
+    /// sum or the output does not depend on it. Steps are the nodes in order, without the input.
+    pub sums: Vec<Option<usize>>,
+}
+
+/// Lowers the network with the accumulator widths of `facts` and the given packings.
 ///
 /// # Errors
 /// [`Code::UnsupportedForm`] if a layer reads the unquantized result of a linear layer, bits are
@@ -40,18 +54,21 @@ struct Nodes {
 pub fn assign_domains(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
-) -> Result<SecureProgram, Diagnostic> {
+    packings: &Packings,
+) -> Result<Lowered, Diagnostic> {
     for (index, layer) in network.layers.iter().enumerate() {
         if layer.inputs.is_empty() || layer.inputs.iter().any(|id| id.0 > index) {
             let what = "reads nothing, or a later value";
             return Err(Diagnostic::new(Code::Internal, &layer.name, what, REPORT));
         }
     }
-    let forms = Forms::new(network, facts);
+    let forms = Forms::new(network, facts, packings);
     let mut lowering = Lowering {
         facts,
+        packings,
         forms: &forms,
         program: SecureProgram::default(),
+        sums: vec![None; network.layers.len()],
         values: vec![Nodes::default(); network.layers.len() + 1],
     };
     let input = &network.input;
@@ -65,15 +82,17 @@ pub fn assign_domains(
         }
     }
     lowering.open_output(network)?;
-    Ok(lowering.program)
+    Ok(Lowered { program: lowering.program, sums: lowering.sums })
 }
 
 const REPORT: &str = "this is a fault of heqc; please report it";
 
 struct Lowering<'a> {
     facts: &'a NetworkFacts,
+    packings: &'a Packings,
     forms: &'a Forms,
     program: SecureProgram,
+    sums: Vec<Option<usize>>,
     values: Vec<Nodes>,
 }
 
@@ -140,6 +159,7 @@ impl Lowering<'_> {
                         multiplier_bits: linear.multiplier_bits,
                         acc_bits,
                         guard_bits,
+                        packing: self.packings.get(&(index, position)).copied().unwrap_or_default(),
                     });
                     operands.push(self.push(&[operand], origin, op)?);
                     terms.push(CombineTerm::Accumulator);
@@ -158,6 +178,7 @@ impl Lowering<'_> {
             let combine = CombineOp { acc_bits, guard_bits, constant, terms };
             self.push(&operands, origin_of(is_last), SecureOp::Combine(combine))?
         };
+        self.sums[index] = sum.index().checked_sub(1);
         let Some(requantize) = op.requantize else {
             return Ok(if exact {
                 Nodes { words: Some(sum), ..Nodes::default() }
@@ -220,8 +241,9 @@ impl Lowering<'_> {
         let Domain::Boolean { bits: own, .. } = self.domain(bits) else {
             return Err(missing(layer));
         };
-        // Wider than the value's own bits, even if no accumulator is.
-        let width = self.forms.demand[value.0].words.unwrap_or(0).max(own + 1);
+        // Wider than the value's own bits, even if no accumulator is; and so wide that it holds.
+        let least = self.forms.width(value, self.facts).max(own + 1);
+        let width = self.forms.demand[value.0].words.unwrap_or(0).max(least);
         let op = SecureOp::ToArithmetic { bits: width };
         let node = self.push(&[bits], step_origin(layer), op)?;
         self.values[value.0].words = Some(node);
@@ -271,7 +293,7 @@ impl Lowering<'_> {
     ) -> Result<NodeIndex, Diagnostic> {
         let (acc_bits, guard_bits) = match self.domain(operand) {
             Domain::Accumulator { acc_bits, guard_bits, .. } => (acc_bits, guard_bits),
-            Domain::Arithmetic { bits } => (bits, 0),
+            Domain::Arithmetic { bits, .. } => (bits, 0),
             Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed => (0, 0),
         };
         let limit = u32::try_from(range.hi.abs_diff(range.lo)).unwrap_or(u32::MAX);

@@ -1,9 +1,11 @@
 //! In which forms the values of a network are needed: shared bits, arithmetic shares, or both.
 //!
-//! Linear layers and sums read arithmetic shares, wide enough for their accumulator; comparisons,
+//! Linear layers and sums read arithmetic shares, wide enough for their accumulator or, if several
+//! elements share a coefficient, for their field; comparisons,
 //! tables and the opening of quantized values read bits. Rearranging elements is local in either
 //! form, so it takes the form that is there already or costs less to make.
 
+use super::assign_domains::Packings;
 use crate::analysis::range::NetworkFacts;
 use heq_ir::integer::{IntegerLayer, IntegerNetwork, IntegerOp, SumOp, ValueId};
 
@@ -55,7 +57,7 @@ pub(super) struct Forms {
 
 impl Forms {
     /// Walks the network, whose layers read earlier values, forth for how values come about, and back for what is needed of them.
-    pub(super) fn new(network: &IntegerNetwork, facts: &NetworkFacts) -> Self {
+    pub(super) fn new(network: &IntegerNetwork, facts: &NetworkFacts, packings: &Packings) -> Self {
         let count = network.layers.len() + 1;
         let mut forms =
             Self { native: vec![Native::Client], demand: vec![Demand::default(); count] };
@@ -77,7 +79,7 @@ impl Forms {
         forms.want_output(network.output.value, facts);
         for (index, layer) in network.layers.iter().enumerate().rev() {
             if forms.demand[index + 1].live {
-                forms.want_inputs(index, layer, facts, &read_as_words);
+                forms.want_inputs(index, layer, facts, packings, &read_as_words);
             }
         }
         forms
@@ -138,7 +140,7 @@ impl Forms {
     }
 
     /// Width that holds a value's range, and so the least one of its arithmetic shares.
-    fn width(&self, value: ValueId, facts: &NetworkFacts) -> u32 {
+    pub(super) fn width(&self, value: ValueId, facts: &NetworkFacts) -> u32 {
         facts.ranges.get(value.0).map_or(0, |range| {
             let signed = |value: i64| u64::BITS - (value ^ (value >> 63)).leading_zeros() + 1;
             (range.bits() + 1).max(signed(range.lo)).max(signed(range.hi))
@@ -150,6 +152,7 @@ impl Forms {
         index: usize,
         layer: &IntegerLayer,
         facts: &NetworkFacts,
+        packings: &Packings,
         read_as_words: &[bool],
     ) {
         let value = ValueId(index + 1);
@@ -165,7 +168,10 @@ impl Forms {
                     acc_bits = acc_bits.max(self.demand[value.0].words.unwrap_or(0));
                     self.demand[value.0].words = Some(acc_bits);
                 }
-                self.each_input(layer, |demand| demand.want_words(acc_bits));
+                for (term, id) in layer.inputs.iter().enumerate() {
+                    let packing = packings.get(&(index, term)).copied().unwrap_or_default();
+                    self.demand[id.0].want_words(packing.operand_bits(acc_bits));
+                }
             }
             IntegerOp::MaxPool(_) if self.native[value.0] == Native::Client => {
                 self.each_input(layer, |demand| demand.live = true);

@@ -1,18 +1,19 @@
 //! Secure program and choices to a plan and the server's weights.
 
-use crate::select::Selection;
+use crate::select::{SearchOptions, Selection};
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::eval::wrap;
 use heq_ir::integer::{IntegerNetwork, IntegerOp, TableOp, Term, ValueId};
 use heq_ir::params::RlweSpec;
 use heq_ir::plan::weights::{LinearWeights, ServerWeights, TableEntries, WeightsSpec};
-use heq_ir::plan::{AccStrategy, Layer, LayerKind, LinearChoice, Plan, PlanSpec, codec};
+use heq_ir::plan::{
+    AccStrategy, Calibration, Layer, LayerKind, LinearChoice, Plan, PlanSpec, codec,
+};
 use heq_ir::preparation::InputPreparation;
 use heq_ir::secure::{Domain, SecureNode, SecureOp, SecureProgram};
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
 
-/// What a plan records of the options that made it.
+/// What the user decides about a plan.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
     /// How accumulator widths were derived.
@@ -23,6 +24,8 @@ pub struct PlanOptions {
     pub preparation: InputPreparation,
     /// Field width k of the OT extension.
     pub ot_field_bits: u32,
+    /// How its steps are chosen.
+    pub search: SearchOptions,
 }
 
 /// A plan with its encoding and the weights that belong to it.
@@ -38,7 +41,8 @@ pub struct Compiled {
     pub notes: Vec<String>,
 }
 
-/// Puts a plan together and checks it as the runtime will.
+/// Puts a plan together and checks it as the runtime will; `calibration` is what calibrated widths
+/// rest on.
 ///
 /// # Errors
 /// [`Code::Internal`] if the plan breaks a rule, [`Code::TooLarge`] if it exceeds the size limit.
@@ -46,6 +50,7 @@ pub fn lower_plan(
     network: &IntegerNetwork,
     program: &SecureProgram,
     selection: &Selection,
+    calibration: Option<Calibration>,
     options: &PlanOptions,
 ) -> Result<Compiled, Diagnostic> {
     let fault = |place: &str, what: String| {
@@ -85,6 +90,7 @@ pub fn lower_plan(
     let spec = PlanSpec {
         model: network.name.clone(),
         acc_strategy: options.acc_strategy,
+        calibration,
         error_budget_log2: options.error_budget_log2,
         input: network.input.clone(),
         preparation: options.preparation.clone(),
@@ -128,7 +134,7 @@ fn layer_kind(
     Some(match &node.op {
         SecureOp::Input { .. } => return None,
         &SecureOp::Linear(op) => {
-            let chosen = selection.linear.get(&index)?;
+            let chosen = selection.linear.get(&node.origin.secret?)?;
             let choice = LinearChoice {
                 rlwe: rlwe.iter().position(|set| *set == chosen.rlwe)?,
                 tile: chosen.tile,
@@ -155,18 +161,16 @@ fn layer_kind(
 
 fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearWeights> {
     let (layer, term) = node.origin.secret?;
-    let (IntegerOp::Sum(op), SecureOp::Linear(secure)) = (&network.layers.get(layer)?.op, &node.op)
+    let (IntegerOp::Sum(op), SecureOp::Linear(_)) = (&network.layers.get(layer)?.op, &node.op)
     else {
         return None;
     };
     let Term::Linear(linear) = op.terms.get(term)? else { return None };
     let is_first = op.linear_terms().next().is_some_and(|(first, _)| first == term);
-    // Only the sum with the requantization's offset must fit; a bias alone counts mod 2^l.
-    let wrapped = |&bias: &i64| if is_first { wrap(bias, secure.acc_bits) } else { 0 };
     Some(LinearWeights {
         weights: linear.weights.clone(),
         multipliers: linear.multipliers.clone(),
-        bias: op.bias.iter().map(wrapped).collect(),
+        bias: if is_first { op.bias.clone() } else { vec![0; op.bias.len()] },
     })
 }
 

@@ -1,9 +1,11 @@
 //! The report as a `heq-report/1` document.
 
 use super::rows;
+use heq_ir::layout::PartyOperations;
+use heq_ir::params::RlweParams;
 use heq_ir::params::security::{COMPUTATIONAL_SECURITY_BITS, STATISTICAL_SECURITY_BITS};
 use heq_ir::plan::cost::PartCost;
-use heq_ir::plan::{LayerKind, Plan};
+use heq_ir::plan::{AccStrategy, LayerKind, LinearStep, Plan};
 use serde_json::{Value, json};
 
 /// The report of a plan.
@@ -25,27 +27,12 @@ pub fn to_json(plan: &Plan) -> Value {
                 "choices": choices(&row.layer.kind),
                 "cost": part(&row.cost),
             });
+            if let (Some(used_bits), Some(free_bits)) = (row.used_bits, row.free_bits()) {
+                layer["calibration"] = json!({"used_bits": used_bits, "free_bits": free_bits});
+            }
             if let Some(step) = row.linear {
-                let counts = step.layout.counts();
                 layer["choices"]["activation_bits"] = json!(row.activation_bits);
-                layer["he"] = json!({
-                    "ring_degree": step.params.ring_degree(),
-                    "modulus_bits": step.params.modulus_bits(),
-                    "tile": step.choice.tile,
-                    "requests": counts.requests(),
-                    "responses": counts.responses(),
-                    "weight_polynomials": counts.weights(),
-                    "request_drop_bits": step.choice.request_drop_bits,
-                    "response_drop_bits": step.choice.response_drop_bits,
-                    "noise_margin": step.choice.noise_model().margin(
-                        step.params,
-                        step.op.acc_bits + step.op.guard_bits,
-                    ),
-                });
-                if let Some(operations) = plan.linear_operations(index) {
-                    layer["he"]["transforms"] = json!(operations.transforms);
-                    layer["he"]["products"] = json!(operations.products);
-                }
+                layer["he"] = linear(plan, index, &step);
             }
             layer
         })
@@ -55,15 +42,79 @@ pub fn to_json(plan: &Plan) -> Value {
         "model": spec.model,
         "plan": plan.digest().to_string(),
         "accumulators": spec.acc_strategy.to_string(),
+        "calibration": calibration(plan),
         "error_budget_log2": -i64::from(spec.error_budget_log2),
         "computational_security_bits": COMPUTATIONAL_SECURITY_BITS,
         "statistical_security_bits": STATISTICAL_SECURITY_BITS,
         "input": spec.input,
         "output": {"name": spec.output_name, "len": plan.output_len(), "scale": spec.output_scale},
         "setup": part(&cost.setup),
+        "keys": plan.rlwe().iter().enumerate().map(|set| keys(set, plan)).collect::<Vec<_>>(),
         "correlations": part(&cost.correlations),
         "online": part(&cost.online()),
         "layers": layers,
+    })
+}
+
+/// What calibrated widths rest on; null of other widths, which never overflow.
+fn calibration(plan: &Plan) -> Value {
+    let spec = plan.spec();
+    match (spec.acc_strategy, &spec.calibration) {
+        (AccStrategy::Calibrated { margin_bits }, Some(calibration)) => json!({
+            "margin_bits": margin_bits,
+            "samples": calibration.samples,
+            "may_overflow": true,
+        }),
+        _ => Value::Null,
+    }
+}
+
+/// How a linear step is computed.
+fn linear(plan: &Plan, index: usize, step: &LinearStep<'_>) -> Value {
+    let LinearStep { op, choice, params, layout } = step;
+    let counts = layout.counts();
+    let operations = plan.linear_operations(index).unwrap_or_default();
+    let lifted = plan.lifted_elements(index).map_or(0, |elements| elements.len());
+    json!({
+        "ring_degree": params.ring_degree(),
+        "modulus_bits": params.modulus_bits(),
+        "key_switch": params.spec().key_switch,
+        "packing": op.packing.to_string(),
+        "field_bits": op.packing.field_bits(),
+        "lifted_elements": lifted,
+        "tile": choice.tile,
+        "requests": counts.requests(),
+        "request_coefficients": layout.request_window().1,
+        "responses": counts.responses(),
+        "leaves": counts.leaves(),
+        "weight_polynomials": counts.weights(),
+        "request_drop_bits": choice.request_drop_bits,
+        "response_drop_bits": choice.response_drop_bits,
+        "noise_margin": choice.noise_model().margin(params, op.word_bits()),
+        "client": party(&operations.client),
+        "server": party(&operations.server),
+    })
+}
+
+fn party(operations: &PartyOperations) -> Value {
+    json!({
+        "transforms": operations.transforms,
+        "weight_transforms": operations.weight_transforms,
+        "products": operations.products,
+        "key_switches": operations.key_switches,
+    })
+}
+
+/// The keys of a parameter set.
+fn keys((set, params): (usize, &RlweParams), plan: &Plan) -> Value {
+    let galois_keys = plan.galois_spacings(set).len() as u64;
+    json!({
+        "ring_degree": params.ring_degree(),
+        "modulus_bits": params.modulus_bits(),
+        "key_switch": params.spec().key_switch,
+        "zero_key_bytes": params.polynomial_bytes(0),
+        "galois_keys": galois_keys,
+        "galois_key_bytes": galois_keys * params.galois_key_bytes(),
     })
 }
 
@@ -85,6 +136,7 @@ fn choices(kind: &LayerKind) -> Value {
             "multiplier_bits": op.multiplier_bits,
             "acc_bits": op.acc_bits,
             "guard_bits": op.guard_bits,
+            "packing": op.packing.to_string(),
         }),
         LayerKind::Requantize { widths, range, form } => json!({
             "acc_bits": widths.acc_bits,

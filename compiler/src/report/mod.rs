@@ -8,7 +8,7 @@ pub use table::to_table;
 
 use heq_ir::plan::cost::PartCost;
 use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan};
-use heq_ir::secure::{Domain, ValueType};
+use heq_ir::secure::{Domain, Packing, ValueType};
 
 /// One row of the report: a step with its choices and cost.
 struct Row<'a> {
@@ -20,6 +20,15 @@ struct Row<'a> {
     shape: String,
     /// Type of the first operand.
     operand: Option<ValueType>,
+    /// Bits that calibration data took of the accumulator, if its width was calibrated.
+    used_bits: Option<u32>,
+}
+
+impl Row<'_> {
+    /// Bits that calibration data left free of the accumulator.
+    fn free_bits(&self) -> Option<u32> {
+        Some(self.layer.kind.acc_bits()?.saturating_sub(self.used_bits?))
+    }
 }
 
 fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
@@ -29,6 +38,7 @@ fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
         activation_bits: activation_bits(plan, layer),
         linear: plan.linear_step(index),
         operand: plan.operands(index).first().copied(),
+        used_bits: plan.observed_bits(index),
         cost,
         shape: plan.values().get(index + 1).map_or(String::new(), |value| value.shape.to_string()),
     })
@@ -43,7 +53,7 @@ fn activation_bits(plan: &Plan, layer: &Layer) -> u32 {
         match plan.values().get(operand.0).map(|value| value.domain) {
             Some(Domain::Client { range }) => return range.bits(),
             Some(Domain::Boolean { bits, .. }) => return bits,
-            Some(Domain::Arithmetic { bits }) => {
+            Some(Domain::Arithmetic { bits, .. }) => {
                 // Values are numbered after their makers, and a maker reads an earlier value.
                 let Some(maker) = operand.0.checked_sub(1) else { return bits };
                 layer = &plan.layers()[maker];
@@ -63,16 +73,25 @@ fn opened(operand: Option<ValueType>) -> String {
 
 /// Widths that matter to a step, in the report's short form.
 fn bits(row: &Row<'_>) -> String {
+    let free = row.free_bits().map_or(String::new(), |bits| format!(", {bits} free"));
     match &row.layer.kind {
-        LayerKind::Linear { op, .. } => format!(
-            "W{}A{} m{} acc{}",
-            op.weight_bits, row.activation_bits, op.multiplier_bits, op.acc_bits
-        ),
+        LayerKind::Linear { op, .. } => {
+            let packing = match op.packing {
+                Packing::None => String::new(),
+                packing @ (Packing::WithinChannel { .. } | Packing::CrossChannel { .. }) => {
+                    format!(" {packing}")
+                }
+            };
+            format!(
+                "W{}A{} m{} acc{}{packing}{free}",
+                op.weight_bits, row.activation_bits, op.multiplier_bits, op.acc_bits
+            )
+        }
         LayerKind::Requantize { widths, form, .. } => {
             let (l, s, b) = (widths.acc_bits, widths.shift, widths.result_bits);
             format!("{l} >> {s} -> {b}, digits {}", form.digit_bits)
         }
-        LayerKind::Combine(op) => format!("{} terms, acc{}", op.terms.len(), op.acc_bits),
+        LayerKind::Combine(op) => format!("{} terms, acc{}{free}", op.terms.len(), op.acc_bits),
         LayerKind::Table { widths, .. } => {
             format!("{} -> {}", widths.input_bits, widths.result_bits)
         }

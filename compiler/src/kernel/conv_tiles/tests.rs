@@ -1,0 +1,130 @@
+//! The tiles that are kept against all there are, and their number on large layers.
+
+use super::*;
+use heq_ir::geometry::{Chw, Window};
+use heq_ir::layout::MAX_MERGE_LEVELS;
+
+#[test]
+fn cuts_divide_evenly() {
+    assert_eq!(cuts(10), [10, 5, 4, 3, 2, 1]);
+    assert_eq!(cuts(1), [1]);
+    for (total, most, expected) in
+        [(10, 0, &[][..]), (10, 4, &[4, 2, 1]), (10, 20, &[10, 5, 2, 1]), (9, 8, &[5, 3, 2, 1])]
+    {
+        assert_eq!(halvings(total, most).collect::<Vec<_>>(), expected);
+    }
+    for (total, most, expected) in [(192, 128, 96), (5, 8, 5), (9, 8, 5), (7, 1, 1), (3, 0, 1)] {
+        assert_eq!(even(total, most), expected);
+    }
+}
+
+#[test]
+fn beaten_prices_go() {
+    let items = [[2, 2], [1, 3], [2, 3], [3, 1], [1, 3]].map(|price| (price, price));
+    assert_eq!(unbeaten(items.to_vec()), [[1, 3], [2, 2], [3, 1]]);
+}
+
+/// A square layer of `c` to `k` channels.
+fn geometry([c, k, size, kernel, stride, groups]: [usize; 6]) -> ConvGeometry {
+    ConvGeometry {
+        input: Chw::new(c, size, size),
+        out_channels: k,
+        window: Window::dense([kernel; 2], [stride; 2], [kernel / 2; 4]),
+        groups,
+    }
+}
+
+/// Coefficients on the wire, with a little for every product.
+fn price(counts: &LayoutCounts, window: usize, ring_degree: usize) -> f64 {
+    let coefficients = counts.requests() * window + counts.responses() * ring_degree;
+    coefficients as f64 + counts.products() as f64 / 4.0
+}
+
+#[test]
+fn no_tile_is_cheaper_than_those_that_are_kept() {
+    let within = Packing::WithinChannel { fields: 2, field_bits: 9 };
+    for (layer, ring_degree, packing) in [
+        ([4, 6, 5, 3, 1, 1], 128, Packing::None),
+        ([4, 6, 5, 3, 1, 1], 128, within),
+        ([4, 6, 5, 3, 1, 1], 128, Packing::CrossChannel { field_bits: 9 }),
+        ([4, 6, 5, 3, 2, 2], 256, Packing::None),
+        ([6, 6, 4, 3, 1, 6], 256, Packing::None),
+        ([5, 4, 6, 1, 2, 1], 32, Packing::None),
+        ([16, 20, 1, 1, 1, 1], 64, Packing::None),
+    ] {
+        let geometry = geometry(layer);
+        let norms = vec![9.0; geometry.out_channels];
+        let rank = |placed: &PlacedTile| price(&placed.counts, placed.window, ring_degree);
+        let kept = Tiles::new(geometry, packing, &norms).of_ring(ring_degree, true, rank);
+        let least = kept.iter().map(rank).fold(f64::INFINITY, f64::min);
+        let output = geometry.output().unwrap();
+        let extents = [
+            output.height,
+            output.width,
+            geometry.groups,
+            group_planes(&geometry, packing).unwrap(),
+            geometry.group_outputs(),
+            MAX_MERGE_LEVELS as usize,
+            2,
+        ];
+        for index in 0..extents.iter().product() {
+            let mut index: usize = index;
+            let [height, width, groups, planes, kernels, levels, dense] = extents.map(|extent| {
+                let size = index % extent + 1;
+                index /= extent;
+                size
+            });
+            let placement = [GroupPlacement::Dense, GroupPlacement::Spread][dense - 1];
+            let merge_levels = u32::try_from(levels - 1).unwrap();
+            let output = [height, width];
+            let tile = ConvTile { output, groups, placement, planes, kernels, merge_levels };
+            let Ok(layout) = ConvLayout::new(geometry, packing, tile, ring_degree) else {
+                continue;
+            };
+            let price = price(&layout.counts(), layout.request_window().1, ring_degree);
+            assert!(least <= price, "{layer:?} {packing} {tile:?}: {price} below {least}");
+        }
+    }
+}
+
+#[test]
+fn large_layers_have_few_tiles() {
+    for layer in [
+        [3, 32, 224, 3, 2, 1],
+        [32, 32, 112, 3, 1, 32],
+        [16, 96, 112, 1, 1, 1],
+        [96, 96, 112, 3, 2, 96],
+        [256, 256, 56, 3, 1, 32],
+        [960, 960, 7, 3, 1, 960],
+        [320, 1280, 7, 1, 1, 1],
+        [1280, 1000, 1, 1, 1, 1],
+    ] {
+        let geometry = geometry(layer);
+        let norms = vec![3e4; geometry.out_channels];
+        let mut tiles = Tiles::new(geometry, Packing::None, &norms);
+        for ring_degree in [1024, 2048, 4096, 8192] {
+            let rank = |placed: &PlacedTile| {
+                let requests = (placed.counts.requests() * placed.window) as f64;
+                let of_norm = requests * f64::from(placed.norm_log2) / 40.0;
+                price(&placed.counts, placed.window, ring_degree) + of_norm
+            };
+            let count = tiles.of_ring(ring_degree, true, rank).len();
+            assert!((1..=300).contains(&count), "{layer:?}: {count} tiles at N={ring_degree}");
+        }
+    }
+}
+
+#[test]
+fn lifted_elements_are_counted_by_their_pattern() {
+    for (layer, packing) in [
+        ([3, 2, 7, 3, 1, 1], Packing::WithinChannel { fields: 2, field_bits: 9 }),
+        ([4, 4, 9, 3, 2, 2], Packing::WithinChannel { fields: 4, field_bits: 9 }),
+        ([5, 2, 6, 3, 2, 1], Packing::CrossChannel { field_bits: 8 }),
+        ([6, 4, 6, 1, 2, 2], Packing::CrossChannel { field_bits: 8 }),
+    ] {
+        let geometry = geometry(layer);
+        for OutputTile { layout, lifted, .. } in output_tiles(&geometry, packing) {
+            assert_eq!(lifted, layout.lifted_elements().len(), "{layer:?} {packing}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use heq_ir::plan::AccStrategy;
 use heq_net::tcp::{Listener, TcpOptions, connect};
 use heq_runtime::error::RunError;
 use heq_runtime::party::{run_client, run_server};
-use heq_runtime::session::{PreparedPlan, PreparedServer};
+use heq_runtime::session::{PROTOCOL_VERSION, PreparedPlan, PreparedServer, WEIGHT_CACHE_BYTES};
 use heq_tests::{compiled_lenet, lenet, samples};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -24,7 +24,7 @@ impl Server {
     fn new(acc_strategy: AccStrategy) -> Self {
         let compiled = compiled_lenet(acc_strategy);
         let plan = PreparedPlan::new(compiled.plan);
-        let weights = PreparedServer::new(&plan, &compiled.weights).unwrap();
+        let weights = PreparedServer::new(&plan, &compiled.weights, WEIGHT_CACHE_BYTES).unwrap();
         Self { plan, weights, listener: Listener::bind("127.0.0.1:0").unwrap() }
     }
 
@@ -82,10 +82,10 @@ fn nonsense_and_silence_end_the_session_and_not_the_server() {
         (frame(84, 9, &[0; 84]), Code::PeerMisbehaved),
         (frame(84, 1, &[0; 40]), Code::Connection),
         (frame(84, 1, &[0; 84]), Code::PeerIncompatible),
-        (hello(b"HEQPEER\n", 3, 0), Code::PeerIncompatible),
-        (hello(b"HEQPEER\n", 2, 1), Code::PeerIncompatible),
-        (hello(b"HEQPEER\n", 2, 7), Code::PeerMisbehaved),
-        (hello(b"HEQPEER\n", 2, 0), Code::PeerIncompatible),
+        (hello(b"HEQPEER\n", PROTOCOL_VERSION + 1, 0), Code::PeerIncompatible),
+        (hello(b"HEQPEER\n", PROTOCOL_VERSION, 1), Code::PeerIncompatible),
+        (hello(b"HEQPEER\n", PROTOCOL_VERSION, 7), Code::PeerMisbehaved),
+        (hello(b"HEQPEER\n", PROTOCOL_VERSION, 0), Code::PeerIncompatible),
     ];
     for (index, (bytes, expected)) in cases.into_iter().enumerate() {
         std::thread::scope(|scope| {

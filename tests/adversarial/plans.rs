@@ -1,12 +1,13 @@
 //! Hostile plans: every rule of the checker is reached, and no mutation makes anything panic.
 
+use heq_ir::geometry::{Chw, Window};
 use heq_ir::integer::{InputElement, ValueId};
-use heq_ir::params::RlweSpec;
+use heq_ir::params::{KeySwitchSpec, RlweSpec};
 use heq_ir::plan::codec::{
     CodecError, HEADER_BYTES, decode_plan, decode_weights, encode_plan, encode_weights,
 };
 use heq_ir::plan::weights::ServerWeights;
-use heq_ir::plan::{AccStrategy, LayerKind, PlanSpec};
+use heq_ir::plan::{AccStrategy, Calibration, LayerKind, ObservedSum, PlanSpec};
 use heq_ir::preparation::InputPreparation;
 use heq_tests::compiled_lenet;
 use rand_chacha::ChaCha20Rng;
@@ -33,6 +34,13 @@ fn first_choice(spec: &mut PlanSpec) -> &mut heq_ir::plan::LinearChoice {
     choice
 }
 
+fn calibrate(spec: &mut PlanSpec, margin_bits: u32, samples: u64, observed: &[(usize, u32)]) {
+    spec.acc_strategy = AccStrategy::Calibrated { margin_bits };
+    let sum = |&(step, used_bits): &(usize, u32)| ObservedSum { step, used_bits };
+    let observed = observed.iter().map(sum).collect();
+    spec.calibration = Some(Calibration { samples, observed });
+}
+
 /// Inserts poolings of 64x64 that keep the shape after the first requantization.
 fn insert_pools(spec: &mut PlanSpec, count: usize) {
     let window = heq_ir::geometry::Window::dense([64; 2], [1; 2], [31, 31, 32, 32]);
@@ -50,18 +58,29 @@ fn insert_pools(spec: &mut PlanSpec, count: usize) {
 #[test]
 fn every_rule_is_checked() {
     type Change = fn(&mut PlanSpec);
-    let cases: [(&str, Change); 28] = [
+    let cases: [(&str, Change); 39] = [
         ("has 0 steps", |spec| spec.layers.clear()),
         ("below 128-bit security", |spec| {
-            *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 2048, modulus_bits: 54 };
+            *spec.rlwe.last_mut().unwrap() = RlweSpec::new(2048, 54);
         }),
+        ("below 128-bit security", |spec| {
+            // The special prime counts.
+            let key_switch = Some(KeySwitchSpec { special_bits: 20, digits: 2 });
+            *spec.rlwe.last_mut().unwrap() = RlweSpec { key_switch, ..RlweSpec::new(2048, 34) };
+        }),
+        ("key switching with 9 digits", |spec| {
+            let key_switch = Some(KeySwitchSpec { special_bits: 17, digits: 9 });
+            *spec.rlwe.last_mut().unwrap() = RlweSpec { key_switch, ..RlweSpec::new(2048, 36) };
+        }),
+        ("no room for so many leaves", |spec| first_choice(spec).tile.merge_levels = 11),
         ("is not one of", |spec| spec.rlwe[0].ring_degree = 2047),
         ("is outside", |spec| {
-            *spec.rlwe.last_mut().unwrap() = RlweSpec { ring_degree: 8192, modulus_bits: 121 };
+            *spec.rlwe.last_mut().unwrap() = RlweSpec::new(8192, 121);
         }),
-        ("do not ascend", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),
+        ("do not ascend", |spec| spec.rlwe = vec![spec.rlwe[0]; 10]),
+        ("has 1000 parameter sets", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),
         ("set is not used", |spec| {
-            spec.rlwe.push(RlweSpec { ring_degree: 8192, modulus_bits: 61 });
+            spec.rlwe.push(RlweSpec::new(8192, 61));
         }),
         ("never read", |spec| {
             let kind = LayerKind::Concat;
@@ -73,13 +92,24 @@ fn every_rule_is_checked() {
         ("channels", |spec| {
             spec.preparation = InputPreparation::new(1.0, vec![0.5; 3], Vec::new()).unwrap();
         }),
+        ("no valid calibration", |spec| {
+            spec.calibration = Some(Calibration { samples: 1, observed: Vec::new() });
+        }),
+        ("no valid calibration", |spec| {
+            spec.acc_strategy = AccStrategy::Calibrated { margin_bits: 1 };
+        }),
+        ("no valid calibration", |spec| calibrate(spec, 17, 1, &[])),
+        ("no valid calibration", |spec| calibrate(spec, 16, 0, &[])),
+        ("names no accumulator", |spec| calibrate(spec, 1, 1, &[(0, 9), (0, 9)])),
+        ("names no accumulator", |spec| calibrate(spec, 1, 1, &[(0, 9), (1, 9)])),
+        ("more bits than one has", |spec| calibrate(spec, 1, 1, &[(0, 60)])),
         ("windows are too large", |spec| insert_pools(spec, 257)),
         ("names no parameter set", |spec| first_choice(spec).rlwe = 99),
         ("noise exceeds", |spec| first_choice(spec).weight_norm_squared_log2 += 3),
         ("noise exceeds", |spec| first_choice(spec).response_drop_bits += 3),
         ("more bits than q has", |spec| first_choice(spec).request_drop_bits = 64),
-        ("does not lie within the layer", |spec| first_choice(spec).tile.in_channels = 2),
-        ("coefficients", |spec| first_choice(spec).tile.out_channels = 8),
+        ("does not lie within the layer", |spec| first_choice(spec).tile.planes = 1 << 20),
+        ("coefficients", |spec| first_choice(spec).tile.kernels = 6),
         ("cannot read", |spec| spec.layers[1].operands = vec![ValueId(0)]),
         ("not made yet", |spec| spec.layers[1].operands = vec![ValueId(50)]),
         ("the last step", |spec| {
@@ -149,6 +179,30 @@ fn hostile_shapes_are_refused() {
             op.geometry.out_channels = size;
         }
         assert!(encode_plan(spec).is_err());
+    }
+    // One tap alone reads the input, and the number of weights wraps to 0.
+    let mut spec = lenet_spec();
+    let far = 1 << 20;
+    spec.input.shape = Chw::new(1 << 24, 1, 1);
+    if let LayerKind::Linear { op, .. } = &mut spec.layers[0].kind {
+        op.geometry.input = spec.input.shape;
+        op.geometry.out_channels = 1;
+        op.geometry.window = Window::dense([far; 2], [1; 2], [far - 1, far - 1, 0, 0]);
+    }
+    assert!(encode_plan(spec).unwrap_err().to_string().contains("too many weights"));
+    // Every size is allowed, and tables of phases and tiles would be quadratic in them.
+    for (kernel, stride) in [(1 << 16, 1 << 16), (1 << 15, 1)] {
+        let mut spec = lenet_spec();
+        spec.input.shape = Chw::new(1, 1 << 16, 1);
+        if let LayerKind::Linear { op, choice } = &mut spec.layers[0].kind {
+            op.geometry.input = spec.input.shape;
+            op.geometry.out_channels = 1;
+            op.geometry.window = Window::dense([kernel, 1], [stride, 1], [0; 4]);
+            choice.tile.output = [1, 1];
+        }
+        let start = std::time::Instant::now();
+        assert!(encode_plan(spec).is_err());
+        assert!(start.elapsed().as_secs() < 5, "{kernel} {stride}");
     }
 }
 

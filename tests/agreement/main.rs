@@ -24,13 +24,21 @@ fn check_part(name: &str, predicted: &PartCost, measured: &Measured) {
 }
 
 #[test]
-fn bytes_and_flights_are_exact_by_step_at_both_parties() {
+fn bytes_flights_and_operations_are_exact_by_step_at_both_parties() {
     for acc_strategy in [AccStrategy::WeightAware, AccStrategy::WorstCase] {
         let compiled = compiled_lenet(acc_strategy);
         let samples = samples(&compiled.plan, &lenet("digit.png"), 1);
         let run = run_both(&compiled, &samples);
         let cost = compiled.plan.cost(1);
-        for stats in [&run.client.unwrap().1, &run.server.unwrap()] {
+        let (client, server) = (run.client.unwrap().1, run.server.unwrap());
+        for (index, (client, server)) in client.layers.iter().zip(&server.layers).enumerate() {
+            let mut predicted = compiled.plan.linear_operations(index).unwrap_or_default();
+            // All weights were transformed before, and kept.
+            predicted.server.weight_transforms = 0;
+            assert_eq!(client.operations.client, predicted.client, "step {index}");
+            assert_eq!(server.operations.server, predicted.server, "step {index}");
+        }
+        for stats in [&client, &server] {
             check_part("set-up", &cost.setup, &stats.setup);
             check_part("correlations", &cost.correlations, &stats.correlations);
             for (index, measured) in stats.layers.iter().enumerate() {

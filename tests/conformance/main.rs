@@ -12,8 +12,12 @@ mod generate;
 mod reference;
 
 use generate::{Builder, Value};
-use heq_compiler::compile::compile_network;
+use heq_compiler::compile::{compile_calibrated, compile_network};
+use heq_compiler::evaluate::evaluate as evaluate_plan;
+use heq_compiler::kernel::packing::PackingRule;
+use heq_compiler::lower::plan::Compiled;
 use heq_compiler::pipeline::{ImportOptions, import};
+use heq_data::Sample;
 use heq_ir::diagnostic::Code;
 use heq_ir::eval::evaluate;
 use heq_ir::geometry::{Chw, Window};
@@ -24,10 +28,11 @@ use heq_ir::integer::{
 use heq_ir::plan::codec::{HEADER_BYTES, decode_plan};
 use heq_ir::plan::weights::{ServerWeights, WeightsSpec};
 use heq_ir::plan::{AccStrategy, LayerKind, Plan};
+use heq_ir::secure::LinearOp;
 use heq_tests::{lenet, plan_options, run_both, shared};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use reference::evaluate_network;
+use reference::evaluate_wrapped;
 use sha2::{Digest, Sha256};
 
 const INPUT: IntRange = IntRange { lo: 0, hi: 15 };
@@ -35,9 +40,23 @@ const INPUT: IntRange = IntRange { lo: 0, hi: 15 };
 /// Compiles the network, and compares its definition, the evaluator and a run with each other, value
 /// by value where a value bears the name of a tensor.
 fn check_exact(network: &IntegerNetwork, acc_strategy: AccStrategy) -> Plan {
-    let name = &network.name;
-    let compiled = compile_network(network, &plan_options(acc_strategy))
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    check_packed(network, acc_strategy, PackingRule::Auto)
+}
+
+/// [`check_exact`] with a rule of packing.
+fn check_packed(network: &IntegerNetwork, acc_strategy: AccStrategy, packing: PackingRule) -> Plan {
+    let mut options = plan_options(acc_strategy);
+    options.search.packing = packing;
+    let compiled = compile_network(network, &options)
+        .unwrap_or_else(|error| panic!("{}: {error}", network.name));
+    let samples = samples_of(network);
+    let overflows = check_run(network, &compiled, &samples, &|_| None);
+    assert_eq!(overflows, 0, "{}", network.name);
+    compiled.plan
+}
+
+/// The least, the largest and some input.
+fn samples_of(network: &IntegerNetwork) -> Vec<Vec<i64>> {
     let IntRange { lo, hi } = network.input.quantization.range;
     let mut rng = ChaCha20Rng::seed_from_u64(9);
     let elements = network.input.shape.len();
@@ -46,10 +65,24 @@ fn check_exact(network: &IntegerNetwork, acc_strategy: AccStrategy) -> Plan {
     samples.push(
         (0..elements).map(|_| lo + (rng.next_u64() % span).cast_signed()).collect::<Vec<_>>(),
     );
-    let run = run_both(&compiled, &samples);
+    samples
+}
+
+/// Compares the network's definition with accumulators of `widths`, the evaluator and a run with each
+/// other, and the overflows that are counted with those of the definition, which are returned.
+fn check_run(
+    network: &IntegerNetwork,
+    compiled: &Compiled,
+    samples: &[Vec<i64>],
+    widths: &dyn Fn(usize) -> Option<u32>,
+) -> u64 {
+    let name = &network.name;
+    let run = run_both(compiled, samples);
     let (outputs, stats) = run.client.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut overflows = 0;
     for (sample, output) in samples.iter().zip(&outputs) {
-        let expected = evaluate_network(network, sample);
+        let (expected, wrapped) = evaluate_wrapped(network, sample, widths);
+        overflows += wrapped;
         let evaluation = evaluate(&compiled.plan, &compiled.weights, sample).unwrap();
         for (layer, found) in compiled.plan.layers().iter().zip(&evaluation.values[1..]) {
             let made = network.layers.iter().position(|made| made.tensor == layer.tensor);
@@ -59,6 +92,10 @@ fn check_exact(network: &IntegerNetwork, acc_strategy: AccStrategy) -> Plan {
         }
         assert_eq!(output, &expected[network.output.value.0], "{name}");
     }
+    let inputs = as_samples(samples);
+    let evaluated =
+        evaluate_plan(&compiled.plan, &compiled.weights, &inputs, None, &mut |_| {}).unwrap();
+    assert_eq!(evaluated.overflows(), overflows, "{name}");
     let cost = compiled.plan.cost(3);
     for (index, (predicted, measured)) in cost.layers.iter().zip(&stats.layers).enumerate() {
         assert_eq!(
@@ -67,7 +104,42 @@ fn check_exact(network: &IntegerNetwork, acc_strategy: AccStrategy) -> Plan {
             "{name}, step {index}"
         );
     }
-    compiled.plan
+    overflows
+}
+
+fn as_samples(inputs: &[Vec<i64>]) -> Vec<Sample> {
+    inputs.iter().cloned().map(Sample::Integer).collect()
+}
+
+/// Calibrates on `calibration` and checks runs on `samples`; returns the plan and the number of
+/// overflows, by the definition of a sum with a width.
+fn check_calibrated(
+    network: &IntegerNetwork,
+    packing: PackingRule,
+    calibration: &[Vec<i64>],
+    samples: &[Vec<i64>],
+) -> (Plan, u64) {
+    let mut options = plan_options(AccStrategy::Calibrated { margin_bits: 0 });
+    options.search.packing = packing;
+    let calibration = as_samples(calibration);
+    let compiled = compile_calibrated(network, &options, &calibration, &mut |_, _| {});
+    let compiled = compiled.unwrap_or_else(|error| panic!("{}: {error}", network.name));
+    let widths = acc_bits(network, &compiled.plan);
+    let overflows = check_run(network, &compiled, samples, &|layer| widths[layer]);
+    (compiled.plan, overflows)
+}
+
+/// Width of the final accumulator of every layer, if the plan has one.
+fn acc_bits(network: &IntegerNetwork, plan: &Plan) -> Vec<Option<u32>> {
+    let width = |layer: &IntegerLayer| {
+        let step = plan.layers().iter().find(|step| step.tensor == layer.tensor)?;
+        if let LayerKind::Requantize { widths, .. } = &step.kind {
+            Some(widths.acc_bits)
+        } else {
+            step.kind.acc_bits()
+        }
+    };
+    network.layers.iter().map(width).collect()
 }
 
 /// Names of the steps of a plan.
@@ -88,6 +160,51 @@ fn generated_networks_are_exact() {
         seen.extend(steps(&plan));
     }
     assert_eq!(seen.len(), 11, "every step is run: {seen:?}");
+}
+
+/// Packing where it pays is rare in small networks: here it is forced.
+#[test]
+fn packed_networks_are_exact() {
+    for (packing, expected) in [
+        (PackingRule::WithinChannel, "within-channel"),
+        (PackingRule::CrossChannel, "cross-channel"),
+    ] {
+        let mut packed = 0;
+        for seed in 200..240 {
+            let plan = check_packed(&Builder::generate(seed), AccStrategy::WeightAware, packing);
+            let steps = plan.linear_steps();
+            let name = |op: &LinearOp| op.packing.to_string();
+            packed += steps.filter(|(_, step)| name(step.op).starts_with(expected)).count();
+        }
+        assert!(packed >= 5, "{packed} steps are packed {expected}");
+    }
+}
+
+/// Calibrated on one sample without margin, accumulators overflow on others: runs wrap as the plan
+/// says, and evaluations count it.
+#[test]
+fn calibrated_networks_overflow_deterministically() {
+    let (mut overflown, mut narrower) = (0, 0);
+    for seed in 0..60 {
+        let network = Builder::generate(seed);
+        let samples = samples_of(&network);
+        let widest = compile_network(&network, &plan_options(AccStrategy::WeightAware)).unwrap();
+        // Fields hold the sums of products even where accumulators overflow.
+        let packing = [PackingRule::Auto, PackingRule::WithinChannel, PackingRule::CrossChannel];
+        let packing = packing[seed as usize % 3];
+        let (plan, overflows) = check_calibrated(&network, packing, &samples[..1], &samples);
+        overflown += u32::from(overflows > 0);
+        let pairs = acc_bits(&network, &plan).into_iter().zip(acc_bits(&network, &widest.plan));
+        for (calibrated, weight_aware) in pairs {
+            assert!(calibrated <= weight_aware, "{}", network.name);
+            narrower += u32::from(calibrated < weight_aware);
+        }
+        if seed % 4 == 0 {
+            let (_, overflows) = check_calibrated(&network, packing, &samples, &samples);
+            assert_eq!(overflows, 0, "{}: what was calibrated on does not overflow", network.name);
+        }
+    }
+    assert!(overflown >= 20 && narrower >= 60, "{overflown} networks, {narrower} sums");
 }
 
 #[test]

@@ -1,17 +1,28 @@
-//! The integer network computed as docs/integer-network.md says, without plans, widths or wrapping.
+//! The integer network computed as docs/integer-network.md says, without plans.
 
 use heq_ir::geometry::{Chw, ConvGeometry, Window};
-use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, SumOp, Term};
+use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, Requantize, SumOp, Term};
 
-/// All values of the network on `x`: 0 is the input, `i + 1` the output of layer `i`.
-pub(crate) fn evaluate_network(network: &IntegerNetwork, x: &[i64]) -> Vec<Vec<i64>> {
+/// All values of the network on `x`: 0 is the input, `i + 1` the output of layer `i`. The sums of
+/// layer `i` are made in accumulators of `widths(i)` bits, or in unbounded ones; the number of sums
+/// that wrapped is returned, too.
+pub(crate) fn evaluate_wrapped(
+    network: &IntegerNetwork,
+    x: &[i64],
+    widths: &dyn Fn(usize) -> Option<u32>,
+) -> (Vec<Vec<i64>>, u64) {
+    let mut overflows = 0;
     let mut values = vec![x.to_vec()];
     let mut shapes = vec![network.input.shape];
-    for layer in &network.layers {
+    for (index, layer) in network.layers.iter().enumerate() {
         let inputs: Vec<&[i64]> = layer.inputs.iter().map(|id| values[id.0].as_slice()).collect();
         let shape = shapes[layer.inputs[0].0];
         let (shape, value) = match &layer.op {
-            IntegerOp::Sum(op) => (op.output, sum(op, &inputs)),
+            IntegerOp::Sum(op) => {
+                let (sums, wrapped) = sum(op, &inputs, widths(index));
+                overflows += wrapped;
+                (op.output, sums)
+            }
             IntegerOp::MaxPool(op) => {
                 let [height, width] = op.window.output(shape.height, shape.width).unwrap();
                 let output = Chw::new(shape.channels, height, width);
@@ -41,10 +52,10 @@ pub(crate) fn evaluate_network(network: &IntegerNetwork, x: &[i64]) -> Vec<Vec<i
         shapes.push(shape);
         values.push(value);
     }
-    values
+    (values, overflows)
 }
 
-fn sum(op: &SumOp, inputs: &[&[i64]]) -> Vec<i64> {
+fn sum(op: &SumOp, inputs: &[&[i64]], width: Option<u32>) -> (Vec<i64>, u64) {
     let plane = op.output.height * op.output.width;
     let mut sum: Vec<i64> = (0..op.output.len()).map(|i| op.bias[i / plane]).collect();
     for (term, x) in op.terms.iter().zip(inputs) {
@@ -56,12 +67,25 @@ fn sum(op: &SumOp, inputs: &[&[i64]]) -> Vec<i64> {
         };
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
     }
-    if let Some(requantize) = op.requantize {
+    // What a requantization adds before its shift, so that its least result is 0.
+    let offset = op.requantize.map_or(0, |requantize| {
         let half = if requantize.shift > 0 { 1 << (requantize.shift - 1) } else { 0 };
-        let round = |z: i64| (z + half) >> requantize.shift;
-        sum.iter_mut().for_each(|z| *z = round(*z).clamp(requantize.range.lo, requantize.range.hi));
+        half - (requantize.range.lo << requantize.shift)
+    });
+    let mut overflows = 0;
+    for z in &mut sum {
+        let moved = *z + offset;
+        let wrapped = width.map_or(moved, |width| {
+            let modulus = 1_i64 << width;
+            (moved + modulus / 2).rem_euclid(modulus) - modulus / 2
+        });
+        overflows += u64::from(wrapped != moved);
+        *z = wrapped;
+        if let Some(Requantize { shift, range }) = op.requantize {
+            *z = range.lo + (wrapped >> shift).clamp(0, range.hi - range.lo);
+        }
     }
-    sum
+    (sum, overflows)
 }
 
 fn linear(term: &LinearTerm, x: &[i64]) -> Vec<i64> {

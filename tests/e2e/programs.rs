@@ -44,10 +44,22 @@ fn succeed(command: &mut Command) -> String {
 
 #[test]
 fn two_processes_classify_digits() {
+    for packing in ["auto", "none", "within-channel", "cross-channel"] {
+        check_two_processes(packing);
+    }
+}
+
+/// Compiles the example with `--packing` and compares what two processes compute with the reference.
+fn check_two_processes(packing: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let model = lenet("model.onnx");
-    succeed(program("heqc").arg("compile").arg(model).arg("-o").arg(file("plan.heq")));
+    succeed(
+        program("heqc")
+            .args(["compile", "--packing", packing, "-o"])
+            .arg(file("plan.heq"))
+            .arg(model),
+    );
     let mut server = start_server(&file("plan.heq"));
     let printed = succeed(
         program("heq-run")

@@ -3,18 +3,20 @@
 //! Functions here panic when a test cannot go on; nothing but tests depends on this crate.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
 
+pub mod layer;
 pub mod onnx;
 
 use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::{Compiled, PlanOptions};
 use heq_compiler::pipeline::ImportOptions;
+use heq_compiler::select::SearchOptions;
 use heq_data::{read_array, to_inputs};
 use heq_ir::plan::{AccStrategy, Plan};
 use heq_ir::preparation::InputPreparation;
 use heq_net::memory;
 use heq_runtime::error::RunError;
 use heq_runtime::party::{run_client, run_server};
-use heq_runtime::session::{PreparedPlan, PreparedServer};
+use heq_runtime::session::{PreparedPlan, PreparedServer, WEIGHT_CACHE_BYTES};
 use heq_runtime::stats::SessionStats;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,14 +65,18 @@ pub fn plan_options(acc_strategy: AccStrategy) -> PlanOptions {
         error_budget_log2: 40,
         preparation: InputPreparation::default(),
         ot_field_bits: 4,
+        search: SearchOptions::default(),
     }
 }
 
 /// Compiles ONNX bytes with default options.
 #[must_use]
 pub fn compile_bytes(bytes: &[u8], acc_strategy: AccStrategy) -> Compiled {
-    let options =
-        CompileOptions { import: ImportOptions::default(), plan: plan_options(acc_strategy) };
+    let options = CompileOptions {
+        import: ImportOptions::default(),
+        plan: plan_options(acc_strategy),
+        calibration: None,
+    };
     compile(bytes, "model.onnx", &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -101,11 +107,13 @@ pub struct TwoParties {
 /// Runs both parties in this process.
 #[must_use]
 pub fn run_both(compiled: &Compiled, samples: &[Vec<i64>]) -> TwoParties {
+    // Each party counts its own operations.
     let plan = PreparedPlan::new(compiled.plan.clone());
-    let weights = PreparedServer::new(&plan, &compiled.weights).unwrap();
+    let server_plan = PreparedPlan::new(compiled.plan.clone());
+    let weights = PreparedServer::new(&server_plan, &compiled.weights, WEIGHT_CACHE_BYTES).unwrap();
     let (client_end, server_end) = memory::pair();
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&plan, &weights, server_end));
+        let server = scope.spawn(|| run_server(&server_plan, &weights, server_end));
         let client = run_client(&plan, client_end, samples);
         TwoParties { client, server: server.join().unwrap() }
     })

@@ -11,6 +11,16 @@ pub(crate) enum TaskError {
         /// The command line.
         given: String,
     },
+    /// No such benchmark.
+    #[error(
+        "`bench {given}` is none; it is `cargo xtask bench NAME [ROW...] [--json]`, and NAME one of: {known}"
+    )]
+    Benchmark {
+        /// What follows the task's name.
+        given: String,
+        /// The benchmarks that there are.
+        known: String,
+    },
     /// A command could not be started or read from.
     #[error("{command}: {source}")]
     Command {
@@ -57,6 +67,6 @@ pub(crate) enum TaskError {
 impl TaskError {
     /// Exit status: 2 for a wrong command line, 1 for everything else.
     pub(crate) fn exit_status(&self) -> u8 {
-        if matches!(self, Self::Usage { .. }) { 2 } else { 1 }
+        if matches!(self, Self::Usage { .. } | Self::Benchmark { .. }) { 2 } else { 1 }
     }
 }

@@ -1,5 +1,6 @@
 //! Developer tasks of heq, run as `cargo xtask TASK`.
 
+mod bench;
 mod ci;
 mod demo;
 mod error;
@@ -13,6 +14,9 @@ use std::process::ExitCode;
 
 const TASKS: &str = "cargo xtask TASK
 
+  bench layers [NAME...] [--json]
+         the common linear layers between two processes: bytes, time and memory of both parties, and
+         the ratios to a peer's; only rows with a NAME in theirs; as a table or heq-bench/1
   ci     everything that must hold before a change is merged: format, lints, tests, docs, tidy
   demo   compiles the example network and classifies a digit, server and client apart
   tidy   the structure checks: module docs, dependency edges, citations, links, golden tests
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
     let out = &mut std::io::stdout();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] | ["help" | "--help" | "-h"] => out.write_all(TASKS.as_bytes()).map_err(TaskError::from),
+        ["bench", ref rest @ ..] => bench::bench(rest, &mut std::io::stderr()),
         ["ci"] => ci::ci(out),
         ["demo"] => demo::demo(out),
         ["tidy"] => tidy::tidy(out),

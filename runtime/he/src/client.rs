@@ -5,6 +5,7 @@ use crate::key_switch::{encode_evaluations, key_randomness};
 use crate::modulus::Modulus;
 use crate::ring::Basis;
 use crate::sampling::{Seed, Stream};
+use crate::share::Party;
 use crate::simd::vectorised;
 use crate::wire::{Window, decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
@@ -152,7 +153,7 @@ impl SecretKey {
         ring.basis().forward(&mut c1);
         let mut v = self.times_secret(ring.basis(), &c1);
         ring.basis().inverse(&mut v);
-        Ok(share::client_shares(ring, &v, coefficients, word_bits))
+        Ok(share::shares(ring, &v, coefficients, word_bits, Party::Client))
     }
 
     /// Evaluations of the product of a polynomial, given by evaluations, and the secret.

@@ -6,6 +6,7 @@ use crate::key_switch::GaloisKey;
 use crate::merge::{Tree, add, double};
 use crate::mutation::Mutation;
 use crate::sampling::{Seed, Stream};
+use crate::share::Party;
 use crate::simd::vectorised;
 use crate::wire::{Window, decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
@@ -164,7 +165,7 @@ impl ServerKeys {
                 }
             });
         }
-        let shares = share::server_shares(ring, &c0, coefficients, word_bits);
+        let shares = share::shares(ring, &c0, coefficients, word_bits, Party::Server);
         Ok((encode_residues(ring, &c1, Window::whole(ring), drop_bits), shares))
     }
 }

@@ -38,34 +38,28 @@ pub(crate) fn add_encoded(
     }
 }
 
-/// The client's shares mod `2^bits` of the coefficients at `positions`.
-pub(crate) fn client_shares(
-    ring: &Ring,
-    residues: &[u64],
-    positions: impl Iterator<Item = usize>,
-    bits: u32,
-) -> Vec<u64> {
-    match &ring.narrow {
-        Some(modulus) => collect(ring, positions.map(|i| round_client(residues[i], bits, modulus))),
-        None => collect(
-            ring,
-            positions.map(|i| round_client(ring.join(residues, i), bits, &ring.modulus)),
-        ),
-    }
+/// Who rounds its part of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    /// Of `v = C1*s`, down.
+    Client,
+    /// Of `C0`, with the `3q/(2T)` that centres the sum.
+    Server,
 }
 
-/// The server's shares mod `2^bits` of the coefficients at `positions`.
-pub(crate) fn server_shares(
+/// A party's shares mod `2^bits` of the coefficients at `positions`.
+pub(crate) fn shares(
     ring: &Ring,
     residues: &[u64],
     positions: impl Iterator<Item = usize>,
     bits: u32,
+    party: Party,
 ) -> Vec<u64> {
     match &ring.narrow {
-        Some(modulus) => collect(ring, positions.map(|i| round_server(residues[i], bits, modulus))),
+        Some(modulus) => collect(ring, positions.map(|i| round(residues[i], bits, modulus, party))),
         None => collect(
             ring,
-            positions.map(|i| round_server(ring.join(residues, i), bits, &ring.modulus)),
+            positions.map(|i| round(ring.join(residues, i), bits, &ring.modulus, party)),
         ),
     }
 }
@@ -84,17 +78,16 @@ fn encode<M: IntegerModulus>(m: u64, bits: u32, modulus: &M, random: u64) -> M::
     modulus.scale(m, random & mask(bits), bits)
 }
 
-/// The client's share mod `2^bits` of a response coefficient: `floor(2^bits * v / q)`.
+/// A party's share mod `2^bits` of a response coefficient: the client's is `floor(2^bits * v / q)`, the
+/// server's `floor(2^bits * c0 / q + 3/2)`.
 #[inline]
-fn round_client<M: IntegerModulus>(v: M::Integer, bits: u32, modulus: &M) -> u64 {
-    modulus.divide_shifted(v, bits).0 & mask(bits)
-}
-
-/// The server's share mod `2^bits`: `floor(2^bits * c0 / q + 3/2)`.
-#[inline]
-fn round_server<M: IntegerModulus>(c0: M::Integer, bits: u32, modulus: &M) -> u64 {
-    let (quotient, has_half) = modulus.divide_shifted(c0, bits);
-    quotient.wrapping_add(1 + u64::from(has_half)) & mask(bits)
+fn round<M: IntegerModulus>(value: M::Integer, bits: u32, modulus: &M, party: Party) -> u64 {
+    let (quotient, has_half) = modulus.divide_shifted(value, bits);
+    let centre = match party {
+        Party::Client => 0,
+        Party::Server => 1 + u64::from(has_half),
+    };
+    quotient.wrapping_add(centre) & mask(bits)
 }
 
 fn mask(bits: u32) -> u64 {
@@ -131,7 +124,7 @@ mod tests {
             let v = v % modulus.value();
             let phase = modulus.add(encode(y, l, &modulus, random), noise);
             let c0 = modulus.sub(phase, v);
-            let sum = round_client(v, l + g, &modulus) + round_server(c0, l + g, &modulus);
+            let sum = round(v, l + g, &modulus, Party::Client) + round(c0, l + g, &modulus, Party::Server);
             let delta = sum.wrapping_sub(y << g) & mask(l + g);
             prop_assert!(delta <= 1, "delta = {}", delta);
         }
@@ -150,7 +143,7 @@ mod tests {
             let q = BigUint::from(modulus.value());
             let c0 = c0 % modulus.value();
             let exact = ((BigUint::from(c0) << (bits + 1)) + &q * 3_u32) / (q * 2_u32);
-            let share = round_server(c0, bits, &modulus);
+            let share = round(c0, bits, &modulus, Party::Server);
             prop_assert_eq!(BigUint::from(share), exact % (1_u64 << bits));
         }
     }

@@ -74,27 +74,6 @@ impl ChoiceBits {
         Self { words: Vec::with_capacity(len.div_ceil(WORD_BITS)), len: 0 }
     }
 
-    /// Appends bits `start..start + count` of `source`, which has them.
-    pub(crate) fn push_range(&mut self, source: &Self, start: usize, count: usize) {
-        let mut done = 0;
-        while done < count {
-            let width = WORD_BITS.min(count - done);
-            self.push_bits(source.word_from(start + done) & low_mask(width), width);
-            done += width;
-        }
-    }
-
-    /// The 64 bits from `start` on, with zeros past the end.
-    fn word_from(&self, start: usize) -> u64 {
-        let (index, shift) = (start / WORD_BITS, start % WORD_BITS);
-        let word = |i: usize| self.words.get(i).copied().unwrap_or(0);
-        if shift == 0 {
-            word(index)
-        } else {
-            (word(index) >> shift) | (word(index + 1) << (WORD_BITS - shift))
-        }
-    }
-
     /// Appends the `width <= 64` low bits of `bits`, whose other bits are zero.
     fn push_bits(&mut self, bits: u64, width: usize) {
         let shift = self.len % WORD_BITS;
@@ -135,8 +114,6 @@ fn low_mask(width: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -153,25 +130,5 @@ mod tests {
     fn get_stops_at_the_end() {
         let bits = ChoiceBits::from_words(vec![0b10], 2);
         assert_eq!([bits.get(0), bits.get(1), bits.get(2)], [Some(false), Some(true), None]);
-    }
-
-    proptest! {
-        #[test]
-        fn ranges_append_as_in_a_list(
-            bits in prop::collection::vec(any::<bool>(), 0..300),
-            cuts in prop::collection::vec(0_usize..300, 0..6),
-        ) {
-            let packed: ChoiceBits = bits.iter().copied().collect();
-            prop_assert_eq!(packed.iter().collect::<Vec<_>>(), bits.clone());
-            let mut cuts: Vec<_> = cuts.into_iter().map(|c| c.min(bits.len())).collect();
-            cuts.extend([0, bits.len()]);
-            cuts.sort_unstable();
-            let mut joined = ChoiceBits::with_capacity(bits.len());
-            for pair in cuts.windows(2) {
-                joined.push_range(&packed, pair[0], pair[1] - pair[0]);
-            }
-            prop_assert_eq!(joined.words(), packed.words());
-            prop_assert_eq!(joined.len(), packed.len());
-        }
     }
 }

@@ -23,14 +23,6 @@ pub enum OtError {
         /// Position of the element in its message.
         index: usize,
     },
-    /// A pool holds fewer random OTs than were asked for.
-    #[error("{wanted} random OTs wanted, {left} left in the pool")]
-    Exhausted {
-        /// Number of random OTs asked for.
-        wanted: usize,
-        /// Number of random OTs in the pool.
-        left: usize,
-    },
     /// The number of bits `k` of the SoftSpoken field is not 1, 2, 4 or 8.
     #[error("SoftSpoken field of {found} bits: only 1, 2, 4 and 8 are supported")]
     UnsupportedFieldBits {
@@ -53,6 +45,23 @@ pub enum OtError {
         /// Number of OTs of the message.
         found: usize,
     },
+    /// There is no set of parameters for iterations of silent OT with this number of rows.
+    #[error("silent OT with iterations of 2^{found} rows: only 18 to 21 are supported")]
+    UnsupportedSilentRows {
+        /// The binary logarithm refused.
+        found: u8,
+    },
+    /// The number of correlated OTs, or of their choices, that silent OT begins with is wrong.
+    #[error("expected {expected} correlated OTs to begin with, found {found}")]
+    BootstrapRows {
+        /// Number needed.
+        expected: usize,
+        /// Number given.
+        found: usize,
+    },
+    /// Silent OT keeps choices in the lowest bit of rows, where this Delta is zero.
+    #[error("silent OT needs an odd Delta")]
+    EvenDelta,
     /// A message was made for another SoftSpoken field than the one of this party.
     #[error("message for a field of {found} bits in an extension with {expected}")]
     FieldBitsMismatch {

@@ -12,11 +12,10 @@
 //!
 //! Source: the tree of [GGM86, section 3], punctured as [Roy22, introduction] needs it.
 
-use aes::Aes128Enc;
-use aes::cipher::{BlockEncrypt, KeyInit};
 use subtle::{Choice, ConditionallySelectable};
 use zeroize::Zeroizing;
 
+use crate::aes128::Aes128;
 use crate::block::Block;
 
 /// Blocks of message for a tree of `field_bits` levels.
@@ -26,9 +25,9 @@ pub(crate) const fn message_blocks(field_bits: usize) -> usize {
 
 /// The two children of a node.
 fn children(node: Block) -> [Block; 2] {
-    let mut lanes = [Block::new(0).into(), Block::new(1).into()];
-    Aes128Enc::new(&node.into()).encrypt_blocks(&mut lanes);
-    lanes.map(Block::from)
+    let mut children = [Block::new(0), Block::new(1)];
+    Aes128::new(node).encrypt(&mut children);
+    children
 }
 
 fn sum(blocks: &[Block]) -> Block {

@@ -9,24 +9,31 @@
 
 use rand_core::CryptoRng;
 
-use crate::bits::ChoiceBits;
 use crate::block::Block;
-use crate::rot::{RotReceiverBatch, RotSenderBatch};
+use crate::rot::{RotReceiverBatch, RotSenderBatch, RotShape, write_tile};
 
-/// The outputs of both parties of `n` random OTs.
+/// The outputs of both parties of random OTs.
 ///
 /// **Security**: none; the caller learns everything. For tests of upper layers.
 pub fn ideal_rot<R: CryptoRng + ?Sized>(
-    n: usize,
+    shape: RotShape,
     rng: &mut R,
 ) -> (RotSenderBatch, RotReceiverBatch) {
-    let choices = ChoiceBits::random(n, rng);
-    let mut sender = RotSenderBatch::with_capacity(n);
-    let mut pads = Vec::with_capacity(n);
-    for choice in choices.iter() {
-        let pair = [Block::random(rng), Block::random(rng)];
-        sender.extend(&pair[..1], &pair[1..]);
-        pads.push(pair[usize::from(choice)]);
+    let mut sender = RotSenderBatch::zeros(shape);
+    let mut receiver = RotReceiverBatch::zeros(shape);
+    let elements = shape.elements;
+    for plane in 0..shape.planes {
+        for tile in 0..shape.tiles() {
+            let choice = Block::random(rng);
+            write_tile(receiver.choices_mut(plane), elements, tile, choice);
+            for bit in 0..shape.bits {
+                let pads = [Block::random(rng), Block::random(rng)];
+                let chosen = pads[0] ^ ((pads[0] ^ pads[1]) & choice);
+                write_tile(sender.pads_mut(0, plane, bit), elements, tile, pads[0]);
+                write_tile(sender.pads_mut(1, plane, bit), elements, tile, pads[1]);
+                write_tile(receiver.pads_mut(plane, bit), elements, tile, chosen);
+            }
+        }
     }
-    (sender, RotReceiverBatch::new(choices, pads))
+    (sender, receiver)
 }

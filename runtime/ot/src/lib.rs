@@ -10,10 +10,11 @@
 //! | base OT, [CO15, Figure 1] | [`base`] | both keys of each pair | its choice of each pair |
 //! | set-up of the extension, [Roy22, section 3] | [`softspoken`] | all seeds of a tree but the one at Delta | all seeds |
 //! | extension, [Roy22, IKNP03] | [`softspoken`] | pads 0 and 1 | random choices and their pads |
-//! | stock | [`RotSenderPool`], [`RotReceiverPool`] | | |
+//! | silent OT, [YWLZW20, GYWZZ23] | [`silent`] | pads 0 and 1 | random choices and their pads |
 //!
-//! The sender of the extension is the receiver of the base OTs. Underneath are AES-128 in counter mode
-//! and a hash from AES under a fixed key. [`ideal`] is a test double.
+//! The sender of the extension is the receiver of the base OTs. Silent OT begins with rows of the
+//! extension and sends far less. Underneath are AES-128 in counter mode and a hash from AES under
+//! public keys. [`ideal`] is a test double.
 //!
 //! Invariants:
 //! - No I/O: steps take and return typed messages, whose lengths and points are checked while
@@ -26,6 +27,7 @@
 //!
 //! Source and full description: `docs/protocols/ot.md`.
 
+mod aes128;
 pub mod base;
 mod bits;
 mod block;
@@ -33,16 +35,17 @@ mod error;
 mod ggm;
 mod hash;
 pub mod ideal;
-mod prg;
 mod rot;
+pub mod silent;
+mod simd;
 pub mod softspoken;
+mod tiles;
 mod transpose;
 
 pub use bits::ChoiceBits;
 pub use block::Block;
 pub use error::OtError;
-pub use prg::stretch;
-pub use rot::{RotReceiverBatch, RotReceiverPool, RotSenderBatch, RotSenderPool};
+pub use rot::{RotBatch, RotReceiverBatch, RotSenderBatch, RotShape, TILE_ROWS};
 
 /// Computational security (kappa), in bits: length of seeds and pads, number of base OTs.
 pub const COMPUTATIONAL_SECURITY_BITS: usize = 128;

@@ -1,65 +1,135 @@
-//! Batches and pools of random OTs, what the upper layers consume.
+//! Batches of random OTs as bit planes, what the upper layers consume.
 //!
 //! A random OT gives the sender two random pads and the receiver a random choice bit with the pad
-//! it selects. Invariants: the vectors of a batch have one length; batches change hands whole and
-//! are zeroized on drop; a pool hands out every random OT once, in the order it came, so that two
-//! parties that push and take alike hold matching batches.
+//! it selects. Upper layers work on all elements of a tensor at once, one bit of each in a plane;
+//! so a batch has a [`RotShape`] of planes, and of every pad exactly as many bits as it is used for.
+//! Bit `e mod 64` of word `e/64` of a plane belongs to element e; bits beyond the elements are zero.
+//!
+//! Invariants: batches change hands whole and are zeroized on drop; a random OT is in one batch.
 
 use core::fmt;
-use core::ops::Range;
-use std::collections::VecDeque;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::bits::ChoiceBits;
 use crate::block::Block;
-use crate::error::OtError;
+use crate::tiles::Stretch;
+
+/// Rows of the extension that are transposed and hashed together; a plane starts with a new tile.
+pub const TILE_ROWS: usize = Block::BITS;
+
+/// Words of a plane that a tile fills.
+pub(crate) const TILE_WORDS: usize = TILE_ROWS / u64::BITS as usize;
+
+/// How many random OTs a batch holds, and how much of their pads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RotShape {
+    /// Planes: random OTs an element.
+    pub planes: usize,
+    /// Elements of a plane.
+    pub elements: usize,
+    /// Width of every pad in bits.
+    pub bits: usize,
+}
+
+impl RotShape {
+    /// Words of a plane.
+    #[must_use]
+    pub const fn words(self) -> usize {
+        self.elements.div_ceil(u64::BITS as usize)
+    }
+
+    /// Tiles of a plane.
+    #[must_use]
+    pub const fn tiles(self) -> usize {
+        self.elements.div_ceil(TILE_ROWS)
+    }
+
+    /// Rows of the extension that the batch takes: planes are filled up to whole tiles.
+    #[must_use]
+    pub const fn rows(self) -> usize {
+        self.planes.saturating_mul(self.tiles()).saturating_mul(TILE_ROWS)
+    }
+}
+
+/// A side of a batch.
+pub trait RotBatch: Send + 'static {
+    /// Its shape.
+    fn shape(&self) -> RotShape;
+}
+
+/// Planes of pads, `[planes][bits][words]`.
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct PadPlanes(Vec<u64>);
+
+impl PadPlanes {
+    fn zeros(shape: RotShape) -> Self {
+        Self(vec![0; shape.planes * shape.bits * shape.words()])
+    }
+
+    fn plane(&self, shape: RotShape, plane: usize, bit: usize) -> &[u64] {
+        let start = (plane * shape.bits + bit) * shape.words();
+        &self.0[start..start + shape.words()]
+    }
+
+    /// The words of every bit of every plane, in order.
+    fn planes_mut(&mut self, shape: RotShape) -> impl Iterator<Item = &mut [u64]> {
+        self.0.chunks_exact_mut(shape.words().max(1))
+    }
+
+    fn plane_mut(&mut self, shape: RotShape, plane: usize, bit: usize) -> &mut [u64] {
+        let start = (plane * shape.bits + bit) * shape.words();
+        &mut self.0[start..start + shape.words()]
+    }
+}
 
 /// The sender's side of random OTs.
 ///
 /// **Security**: nobody else knows both pads of an OT.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 pub struct RotSenderBatch {
-    pads0: Vec<Block>,
-    pads1: Vec<Block>,
+    #[zeroize(skip)]
+    shape: RotShape,
+    pads: [PadPlanes; 2],
 }
 
 impl RotSenderBatch {
-    /// An empty batch with room for `n` OTs; filling it up to `n` never reallocates, so that no
-    /// copy of a pad is left behind.
-    pub(crate) fn with_capacity(n: usize) -> Self {
-        Self { pads0: Vec::with_capacity(n), pads1: Vec::with_capacity(n) }
+    /// A batch whose pads are zero, to be filled.
+    pub(crate) fn zeros(shape: RotShape) -> Self {
+        Self { shape, pads: [PadPlanes::zeros(shape), PadPlanes::zeros(shape)] }
     }
 
-    /// Appends OTs; the slices have one length.
-    pub(crate) fn extend(&mut self, pads0: &[Block], pads1: &[Block]) {
-        debug_assert_eq!(pads0.len(), pads1.len());
-        self.pads0.extend_from_slice(pads0);
-        self.pads1.extend_from_slice(pads1);
-    }
-
-    /// Number of OTs.
+    /// Bit `bit` of the pads of plane `plane` that choice 0 selects.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.pads0.len()
+    pub fn pads0(&self, plane: usize, bit: usize) -> &[u64] {
+        self.pads[0].plane(self.shape, plane, bit)
     }
 
-    /// Whether there is no OT.
+    /// Bit `bit` of the pads of plane `plane` that choice 1 selects.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pads0.is_empty()
+    pub fn pads1(&self, plane: usize, bit: usize) -> &[u64] {
+        self.pads[1].plane(self.shape, plane, bit)
     }
 
-    /// The pads that choice 0 selects.
-    #[must_use]
-    pub fn pads0(&self) -> &[Block] {
-        &self.pads0
+    /// Its planes, to be filled tile by tile.
+    pub(crate) fn stretches(&mut self) -> impl Iterator<Item = Stretch<'_>> {
+        let RotShape { planes, elements, bits } = self.shape;
+        let [mut zeros, mut ones] = self.pads.each_mut().map(|pads| pads.planes_mut(self.shape));
+        (0..planes).map(move |_| {
+            let pads = zeros.by_ref().take(bits).chain(ones.by_ref().take(bits)).collect();
+            Stretch { elements, bits, choices: &mut [], pads }
+        })
     }
 
-    /// The pads that choice 1 selects.
-    #[must_use]
-    pub fn pads1(&self) -> &[Block] {
-        &self.pads1
+    /// The words of bit `bit` of the pads of plane `plane` that `choice` selects, to be filled; bits
+    /// beyond the elements stay zero.
+    pub(crate) fn pads_mut(&mut self, choice: usize, plane: usize, bit: usize) -> &mut [u64] {
+        self.pads[choice].plane_mut(self.shape, plane, bit)
+    }
+}
+
+impl RotBatch for RotSenderBatch {
+    fn shape(&self) -> RotShape {
+        self.shape
     }
 }
 
@@ -67,216 +137,81 @@ impl RotSenderBatch {
 ///
 /// **Security**: the sender does not know the choices, the receiver does not know the pads it did
 /// not choose.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 pub struct RotReceiverBatch {
-    choices: ChoiceBits,
-    pads: Vec<Block>,
+    #[zeroize(skip)]
+    shape: RotShape,
+    choices: Vec<u64>,
+    pads: PadPlanes,
 }
 
 impl RotReceiverBatch {
-    /// A batch of `choices.len() == pads.len()` OTs.
-    pub(crate) fn new(choices: ChoiceBits, pads: Vec<Block>) -> Self {
-        debug_assert_eq!(choices.len(), pads.len());
-        Self { choices, pads }
+    /// A batch whose choices and pads are zero, to be filled.
+    pub(crate) fn zeros(shape: RotShape) -> Self {
+        let choices = vec![0; shape.planes * shape.words()];
+        Self { shape, choices, pads: PadPlanes::zeros(shape) }
     }
 
-    /// Number of OTs.
+    /// The choice bits of plane `plane`.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.pads.len()
+    pub fn choices(&self, plane: usize) -> &[u64] {
+        let words = self.shape.words();
+        &self.choices[plane * words..(plane + 1) * words]
     }
 
-    /// Whether there is no OT.
+    /// Bit `bit` of the chosen pads of plane `plane`: of the sender's pad 0 or 1, as the choice is.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pads.is_empty()
+    pub fn pads(&self, plane: usize, bit: usize) -> &[u64] {
+        self.pads.plane(self.shape, plane, bit)
     }
 
-    /// The choice bits `c_i`.
-    #[must_use]
-    pub fn choices(&self) -> &ChoiceBits {
-        &self.choices
+    /// Its planes, to be filled tile by tile.
+    pub(crate) fn stretches(&mut self) -> impl Iterator<Item = Stretch<'_>> {
+        let RotShape { planes, elements, bits } = self.shape;
+        let mut choices = self.choices.chunks_exact_mut(self.shape.words().max(1));
+        let mut pads = self.pads.planes_mut(self.shape);
+        (0..planes).map(move |_| {
+            let choices = choices.next().unwrap_or_default();
+            Stretch { elements, bits, choices, pads: pads.by_ref().take(bits).collect() }
+        })
     }
 
-    /// The chosen pads: entry `i` is the sender's `pads0[i]` or `pads1[i]`, as `c_i` is 0 or 1.
-    #[must_use]
-    pub fn pads(&self) -> &[Block] {
-        &self.pads
+    /// The words of the choices of plane `plane`, to be filled; bits beyond the elements stay zero.
+    pub(crate) fn choices_mut(&mut self, plane: usize) -> &mut [u64] {
+        let words = self.shape.words();
+        &mut self.choices[plane * words..(plane + 1) * words]
+    }
+
+    /// The words of bit `bit` of the pads of plane `plane`, to be filled; bits beyond the elements
+    /// stay zero.
+    pub(crate) fn pads_mut(&mut self, plane: usize, bit: usize) -> &mut [u64] {
+        self.pads.plane_mut(self.shape, plane, bit)
     }
 }
 
-/// A side of a batch, as the pools see it.
-trait Batch: Sized {
-    fn len(&self) -> usize;
-    fn with_capacity(n: usize) -> Self;
-    /// Moves `range` of `source` to the end of `self`; what stays behind is zero.
-    fn append(&mut self, source: &mut Self, range: Range<usize>);
-}
-
-impl Batch for RotSenderBatch {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn with_capacity(n: usize) -> Self {
-        Self::with_capacity(n)
-    }
-
-    fn append(&mut self, source: &mut Self, range: Range<usize>) {
-        self.extend(&source.pads0[range.clone()], &source.pads1[range.clone()]);
-        source.pads0[range.clone()].zeroize();
-        source.pads1[range].zeroize();
+impl RotBatch for RotReceiverBatch {
+    fn shape(&self) -> RotShape {
+        self.shape
     }
 }
 
-impl Batch for RotReceiverBatch {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn with_capacity(n: usize) -> Self {
-        Self { choices: ChoiceBits::with_capacity(n), pads: Vec::with_capacity(n) }
-    }
-
-    fn append(&mut self, source: &mut Self, range: Range<usize>) {
-        self.choices.push_range(&source.choices, range.start, range.len());
-        self.pads.extend_from_slice(&source.pads[range.clone()]);
-        source.pads[range].zeroize();
+/// Writes 128 bits to tile `tile` of a plane of `elements` bits; those beyond the elements are dropped.
+pub(crate) fn write_tile(plane: &mut [u64], elements: usize, tile: usize, bits: Block) {
+    let start = tile * TILE_WORDS;
+    for (index, (word, bits)) in plane[start..].iter_mut().zip(bits.to_words()).enumerate() {
+        let left = elements - (start + index) * u64::BITS as usize;
+        *word = if left < u64::BITS as usize { bits & ((1 << left) - 1) } else { bits };
     }
 }
 
-/// Batches in order, the first of them used up to `front`.
-struct Queue<B> {
-    batches: VecDeque<B>,
-    front: usize,
-    left: usize,
-}
-
-impl<B: Batch> Queue<B> {
-    fn new() -> Self {
-        Self { batches: VecDeque::new(), front: 0, left: 0 }
-    }
-
-    fn push(&mut self, batch: B) {
-        self.left += batch.len();
-        self.batches.push_back(batch);
-    }
-
-    fn take(&mut self, n: usize) -> Result<B, OtError> {
-        if n > self.left {
-            return Err(OtError::Exhausted { wanted: n, left: self.left });
-        }
-        let mut taken = B::with_capacity(n);
-        while let Some(batch) = self.batches.front_mut() {
-            let end = batch.len().min(self.front + n - taken.len());
-            taken.append(batch, self.front..end);
-            if end < batch.len() {
-                self.front = end;
-                break;
-            }
-            self.batches.pop_front();
-            self.front = 0;
-        }
-        self.left -= n;
-        Ok(taken)
-    }
-}
-
-/// The sender's stock of random OTs.
-pub struct RotSenderPool(Queue<RotSenderBatch>);
-
-impl RotSenderPool {
-    /// An empty pool.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Queue::new())
-    }
-
-    /// Number of random OTs left.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.left
-    }
-
-    /// Whether no random OT is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.left == 0
-    }
-
-    /// Adds a batch behind those already there.
-    pub fn push(&mut self, batch: RotSenderBatch) {
-        self.0.push(batch);
-    }
-
-    /// Takes the next `n` random OTs out of the pool.
-    ///
-    /// # Errors
-    /// [`OtError::Exhausted`] if fewer than `n` are left; the pool is then unchanged.
-    pub fn take(&mut self, n: usize) -> Result<RotSenderBatch, OtError> {
-        self.0.take(n)
-    }
-}
-
-/// The receiver's stock of random OTs.
-pub struct RotReceiverPool(Queue<RotReceiverBatch>);
-
-impl RotReceiverPool {
-    /// An empty pool.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Queue::new())
-    }
-
-    /// Number of random OTs left.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.left
-    }
-
-    /// Whether no random OT is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.left == 0
-    }
-
-    /// Adds a batch behind those already there.
-    pub fn push(&mut self, batch: RotReceiverBatch) {
-        self.0.push(batch);
-    }
-
-    /// Takes the next `n` random OTs out of the pool.
-    ///
-    /// # Errors
-    /// [`OtError::Exhausted`] if fewer than `n` are left; the pool is then unchanged.
-    pub fn take(&mut self, n: usize) -> Result<RotReceiverBatch, OtError> {
-        self.0.take(n)
-    }
-}
-
-macro_rules! impl_default_and_debug {
-    ($($pool:ident, $batch:ident;)*) => {$(
-        impl Default for $pool {
-            fn default() -> Self {
-                Self::new()
-            }
-        }
-
-        impl fmt::Debug for $pool {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($pool)).field("len", &self.len()).finish_non_exhaustive()
-            }
-        }
-
+macro_rules! impl_debug {
+    ($($batch:ident),*) => {$(
         impl fmt::Debug for $batch {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($batch)).field("len", &self.len()).finish_non_exhaustive()
+                f.debug_struct(stringify!($batch)).field("shape", &self.shape).finish_non_exhaustive()
             }
         }
     )*};
 }
 
-impl_default_and_debug! {
-    RotSenderPool, RotSenderBatch;
-    RotReceiverPool, RotReceiverBatch;
-}
+impl_debug!(RotSenderBatch, RotReceiverBatch);

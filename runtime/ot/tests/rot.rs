@@ -2,28 +2,26 @@
 //!
 //! One body, `check_rot`, holds for the ideal functionality and for the protocols alike.
 
+mod common;
+
+use common::{agreements, check_rot, rows, shape};
 use heq_ot::base::{self, ReceiverChoices, SenderSetup};
 use heq_ot::ideal::ideal_rot;
 use heq_ot::softspoken::{Delta, ExtendMessage, GgmMessage, Receiver, Sender, SoftSpokenConfig};
-use heq_ot::{
-    Block, ChoiceBits, OtError, RotReceiverBatch, RotReceiverPool, RotSenderBatch, RotSenderPool,
-    SessionId,
-};
+use heq_ot::{Block, ChoiceBits, OtError, RotReceiverBatch, RotSenderBatch, RotShape, SessionId};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Asserts that two batches are the two sides of `n` random OTs.
-fn check_rot(name: &str, n: usize, sender: &RotSenderBatch, receiver: &RotReceiverBatch) {
-    assert_eq!((sender.len(), receiver.len()), (n, n), "{name}");
-    assert_eq!((sender.is_empty(), receiver.is_empty()), (n == 0, n == 0), "{name}");
-    assert_eq!((sender.pads1().len(), receiver.choices().len()), (n, n), "{name}");
-    let pads = sender.pads0().iter().zip(sender.pads1()).zip(receiver.pads());
-    for (i, (((pad0, pad1), pad), choice)) in pads.zip(receiver.choices().iter()).enumerate() {
-        let (chosen, other) = if choice { (pad1, pad0) } else { (pad0, pad1) };
-        assert_eq!(pad, chosen, "{name} ot {i}");
-        assert_ne!(pad, other, "{name} ot {i}");
-    }
-}
+/// Shapes of batches: whole and cut words and tiles, nothing, pads of more than a block.
+const SHAPES: [RotShape; 7] = [
+    shape(1, 0, 3),
+    shape(1, 1, 1),
+    shape(3, 127, 2),
+    shape(2, 128, 0),
+    shape(1, 129, 130),
+    shape(2, 1000, 8),
+    shape(1, 5000, 60),
+];
 
 /// Where the base OTs of a set-up come from.
 #[derive(Clone, Copy)]
@@ -79,29 +77,25 @@ fn set_up(
 
 fn extend(
     k: u8,
-    n: usize,
+    shapes: &[RotShape],
     sender: &mut Sender,
     receiver: &mut Receiver,
-) -> Result<(RotSenderBatch, RotReceiverBatch), OtError> {
+) -> Result<(Vec<RotSenderBatch>, Vec<RotReceiverBatch>), OtError> {
     let config = SoftSpokenConfig::new(k)?;
-    let (received, message) = receiver.extend(n);
+    let rows = rows(shapes);
+    let (received, message) = receiver.extend(shapes);
     let bytes = message.encode();
-    assert_eq!(bytes.len(), config.extend_message_bytes(n), "k={k} n={n}");
-    let message = ExtendMessage::decode(bytes, config, n)?;
-    Ok((sender.extend(n, &message)?, received))
-}
-
-/// Number of positions where two sequences of bits agree.
-fn agreements(a: &ChoiceBits, b: &ChoiceBits) -> usize {
-    a.iter().zip(b.iter()).filter(|(a, b)| a == b).count()
+    assert_eq!(bytes.len(), config.extend_message_bytes(rows), "k={k} {shapes:?}");
+    let message = ExtendMessage::decode(bytes, config, rows)?;
+    Ok((sender.extend(shapes, &message)?, received))
 }
 
 #[test]
 fn ideal_is_random_ot() {
     let mut rng = ChaCha20Rng::seed_from_u64(20);
-    for n in [0, 1, 64, 1000] {
-        let (sender, receiver) = ideal_rot(n, &mut rng);
-        check_rot(&format!("ideal n={n}"), n, &sender, &receiver);
+    for shape in SHAPES {
+        let (sender, receiver) = ideal_rot(shape, &mut rng);
+        check_rot("ideal", shape, &sender, &receiver);
     }
 }
 
@@ -117,21 +111,20 @@ fn softspoken_is_random_ot() {
             config.ggm_message_bytes(),
         ];
         assert_eq!(bytes, expected, "k={k}");
-        let mut seen = Vec::new();
-        for n in [0, 1, 127, 128, 129, 1000, 5000, 1] {
-            let (sent, received) = extend(k, n, &mut sender, &mut receiver).unwrap();
-            check_rot(&format!("softspoken k={k} n={n}"), n, &sent, &received);
-            seen.extend(sent.pads0().iter().chain(sent.pads1()).map(|pad| pad.to_u128()));
+        for shapes in [&SHAPES[..], &SHAPES[3..4], &SHAPES[1..]] {
+            let (sent, received) = extend(k, shapes, &mut sender, &mut receiver).unwrap();
+            for ((shape, sent), received) in shapes.iter().zip(&sent).zip(&received) {
+                check_rot(&format!("softspoken k={k}"), *shape, sent, received);
+            }
         }
-        let count = seen.len();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), count, "k={k}: a pad came twice");
     }
 }
 
 /// Number of bits in the statistical tests.
-const SAMPLE: usize = 10_000;
+const SAMPLE: usize = 10_240;
+
+/// One plane of them.
+const SAMPLES: [RotShape; 1] = [shape(1, SAMPLE, 1)];
 
 /// Whether `count` is within six standard deviations of the mean of [`SAMPLE`] fair coins.
 fn is_fair(count: usize) -> bool {
@@ -139,12 +132,57 @@ fn is_fair(count: usize) -> bool {
 }
 
 #[test]
-fn choices_are_balanced() {
+fn choices_and_pads_are_balanced_and_independent() {
     for k in [1, 2, 4, 8] {
         let (mut sender, mut receiver, _) =
             set_up(BaseOts::Ideal, k, SessionId([3; 32]), 0, 30).unwrap();
-        let (_, received) = extend(k, SAMPLE, &mut sender, &mut receiver).unwrap();
-        assert!(is_fair(received.choices().iter().filter(|c| *c).count()), "k={k}");
+        let shapes = [shape(2, SAMPLE, 3)];
+        let (sent, received) = extend(k, &shapes, &mut sender, &mut receiver).unwrap();
+        let zeros = vec![0; SAMPLE / 64];
+        let mut planes = vec![&zeros[..]];
+        for plane in 0..2 {
+            planes.push(received[0].choices(plane));
+            for bit in 0..3 {
+                planes.extend([sent[0].pads0(plane, bit), sent[0].pads1(plane, bit)]);
+            }
+        }
+        for (index, a) in planes.iter().enumerate() {
+            for (other, b) in planes[..index].iter().enumerate() {
+                assert!(is_fair(agreements(a, b)), "k={k} planes {index} and {other}");
+            }
+        }
+    }
+}
+
+/// The pads of every element, of 64 bits.
+fn words_of_pads(pads: impl Fn(usize) -> Vec<u64>, elements: usize) -> Vec<u64> {
+    let planes: Vec<_> = (0..64).map(pads).collect();
+    let bit = |e: usize, plane: &[u64]| plane[e / 64] >> (e % 64) & 1;
+    let word = |e| planes.iter().rev().fold(0, |sum, plane| sum << 1 | bit(e, plane));
+    (0..elements).map(word).collect()
+}
+
+#[test]
+fn no_pad_comes_twice() {
+    for k in [1, 2, 4, 8] {
+        let (mut sender, mut receiver, _) =
+            set_up(BaseOts::Ideal, k, SessionId([8; 32]), 0, 35).unwrap();
+        let mut seen = Vec::new();
+        for (planes, elements) in [(1, 9000), (3, 700), (1, 9000)] {
+            let shapes = [shape(planes, elements, 64)];
+            let (sent, _) = extend(k, &shapes, &mut sender, &mut receiver).unwrap();
+            for plane in 0..planes {
+                let pads0 = |bit| sent[0].pads0(plane, bit).to_vec();
+                let pads1 = |bit| sent[0].pads1(plane, bit).to_vec();
+                seen.extend(words_of_pads(pads0, elements));
+                seen.extend(words_of_pads(pads1, elements));
+            }
+        }
+        let count = seen.len();
+        assert_eq!(count, 2 * (9000 + 3 * 700 + 9000));
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count, "k={k}");
     }
 }
 
@@ -153,11 +191,11 @@ fn choices_differ_between_sessions_and_between_seeds() {
     let choices = [(1, 31), (2, 31), (2, 32)].map(|(session, seed)| {
         let (mut sender, mut receiver, _) =
             set_up(BaseOts::ChouOrlandi, 4, SessionId([session; 32]), 0, seed).unwrap();
-        extend(4, SAMPLE, &mut sender, &mut receiver).unwrap().1
+        extend(4, &SAMPLES, &mut sender, &mut receiver).unwrap().1.remove(0)
     });
     for (i, a) in choices.iter().enumerate() {
         for b in &choices[..i] {
-            assert!(is_fair(agreements(a.choices(), b.choices())), "session {i}");
+            assert!(is_fair(agreements(a.choices(0), b.choices(0))), "session {i}");
         }
     }
 }
@@ -168,38 +206,12 @@ fn parties_of_different_sessions_or_tags_do_not_match() {
     for (session, tag) in [(6, 0), (5, 1)] {
         let (_, mut receiver, _) =
             set_up(BaseOts::Ideal, 2, SessionId([session; 32]), tag, 40).unwrap();
-        let (sent, received) = extend(2, 50, &mut sender, &mut receiver).unwrap();
-        let pads = sent.pads0().iter().zip(sent.pads1()).zip(received.pads());
-        for ((pad0, pad1), pad) in pads {
-            assert!(pad != pad0 && pad != pad1);
+        let (sent, received) = extend(2, &SAMPLES, &mut sender, &mut receiver).unwrap();
+        let pads = received[0].pads(0, 0);
+        for own in [sent[0].pads0(0, 0), sent[0].pads1(0, 0)] {
+            assert!(is_fair(agreements(own, pads)));
         }
     }
-}
-
-#[test]
-fn pools_hand_out_everything_once_and_in_order() {
-    let mut rng = ChaCha20Rng::seed_from_u64(50);
-    let (mut senders, mut receivers) = (RotSenderPool::new(), RotReceiverPool::new());
-    let mut expected = Vec::new();
-    for n in [5, 0, 130, 64, 1] {
-        let (sent, received) = ideal_rot(n, &mut rng);
-        expected.extend_from_slice(received.pads());
-        senders.push(sent);
-        receivers.push(received);
-    }
-    let mut pads = Vec::new();
-    for n in [0, 3, 2, 65, 100, 0, 29] {
-        let (sent, received) = (senders.take(n).unwrap(), receivers.take(n).unwrap());
-        check_rot(&format!("pool n={n}"), n, &sent, &received);
-        pads.extend_from_slice(received.pads());
-        assert_eq!((senders.len(), receivers.len()), (200 - pads.len(), 200 - pads.len()));
-        let exhausted = OtError::Exhausted { wanted: 201, left: 200 - pads.len() };
-        assert_eq!(senders.take(201).err(), Some(exhausted.clone()));
-        assert_eq!(receivers.take(201).err(), Some(exhausted));
-    }
-    assert!(pads.as_slice() == &expected[..199]);
-    assert_eq!(senders.take(1).unwrap().len(), 1);
-    assert!(senders.is_empty() && !receivers.is_empty());
 }
 
 #[test]
@@ -227,18 +239,20 @@ fn any_correction_of_the_right_length_is_read() {
     let (mut sender, _, _) = set_up(BaseOts::Ideal, 4, SessionId([9; 32]), 0, 60).unwrap();
     let config = SoftSpokenConfig::new(4).unwrap();
     for byte in [0x00, 0xff] {
-        let bytes = vec![byte; config.extend_message_bytes(77)];
-        let message = ExtendMessage::decode(bytes, config, 77).unwrap();
-        assert_eq!(sender.extend(77, &message).unwrap().len(), 77);
+        let shapes = [shape(1, 77, 2)];
+        let bytes = vec![byte; config.extend_message_bytes(rows(&shapes))];
+        let message = ExtendMessage::decode(bytes, config, rows(&shapes)).unwrap();
+        assert_eq!(sender.extend(&shapes, &message).unwrap().len(), 1);
     }
 }
 
 #[test]
-fn debug_shows_lengths_alone() {
-    let (sender, receiver) = ideal_rot(3, &mut ChaCha20Rng::seed_from_u64(70));
-    assert_eq!(format!("{sender:?}"), "RotSenderBatch { len: 3, .. }");
-    assert_eq!(format!("{receiver:?}"), "RotReceiverBatch { len: 3, .. }");
-    assert_eq!(format!("{:?}", receiver.choices()), "ChoiceBits { len: 3, .. }");
-    assert_eq!(format!("{:?}", RotSenderPool::default()), "RotSenderPool { len: 0, .. }");
+fn debug_shows_shapes_alone() {
+    let (sender, receiver) = ideal_rot(shape(1, 3, 2), &mut ChaCha20Rng::seed_from_u64(70));
+    let shape = "RotShape { planes: 1, elements: 3, bits: 2 }";
+    assert_eq!(format!("{sender:?}"), format!("RotSenderBatch {{ shape: {shape}, .. }}"));
+    assert_eq!(format!("{receiver:?}"), format!("RotReceiverBatch {{ shape: {shape}, .. }}"));
+    let choices = ChoiceBits::from_words(vec![5], 3);
+    assert_eq!(format!("{choices:?}"), "ChoiceBits { len: 3, .. }");
     assert_eq!(format!("{:?}", Delta::random(&mut ChaCha20Rng::seed_from_u64(71))), "Delta(..)");
 }

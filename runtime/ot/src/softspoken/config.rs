@@ -9,6 +9,7 @@ use super::BASE_OTS;
 use crate::block::Block;
 use crate::error::OtError;
 use crate::ggm;
+use crate::rot::TILE_ROWS;
 
 /// A checked number `k` of bits of the SoftSpoken field: 1, 2, 4 or 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +45,10 @@ impl SoftSpokenConfig {
     }
 
     /// Length of an encoded [`ExtendMessage`](super::ExtendMessage) for `n` OTs, in bytes:
-    /// `(128/k - 1)*ceil(n/8)`.
+    /// `(128/k - 1)*16*ceil(n/128)`.
     #[must_use]
     pub const fn extend_message_bytes(self, n: usize) -> usize {
-        (self.groups() - 1).saturating_mul(column_bytes(n))
+        self.corrections().saturating_mul(Block::BYTES).saturating_mul(n.div_ceil(TILE_ROWS))
     }
 
     /// Refuses a message made for another field.
@@ -70,15 +71,15 @@ impl SoftSpokenConfig {
         BASE_OTS / self.group_bits()
     }
 
+    /// `m - 1`, the number of groups that have a correction.
+    pub(super) const fn corrections(self) -> usize {
+        self.groups() - 1
+    }
+
     /// `2^k`, the number of streams in a group.
     pub(super) const fn group_leaves(self) -> usize {
         1 << self.field_bits
     }
-}
-
-/// Length of a column of `n` bits, in bytes.
-pub(super) const fn column_bytes(n: usize) -> usize {
-    n.div_ceil(8)
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
         for (k, ggm, extend) in [(1, 0, 127), (2, 2048, 63), (4, 3072, 31), (8, 3584, 15)] {
             let config = SoftSpokenConfig::new(k).unwrap();
             assert_eq!(config.ggm_message_bytes(), ggm, "k={k}");
-            for (n, bytes) in [(0, 0), (1, 1), (8, 1), (9, 2), (5000, 625)] {
+            for (n, bytes) in [(0, 0), (1, 16), (128, 16), (129, 32), (5000, 640)] {
                 assert_eq!(config.extend_message_bytes(n), extend * bytes, "k={k} n={n}");
             }
         }

@@ -15,17 +15,17 @@
 //! In characteristic 2 and with `c = u_0`, rows `q` of the sender and `t` of the receiver then
 //! satisfy `t_j = q_j + c_j*Delta` (correlated OT). Pads are hashes of rows, choices are `c`.
 //!
-//! Invariants: all rows of an instance have distinct hash tweaks, and the tag is part of them. With
+//! Invariant: all tiles of an instance have distinct hash keys, and the tag is part of them. With
 //! `k = 1` this is the extension of [IKNP03, section 3] with random choices. Semi-honest: the
 //! consistency check against a malicious receiver is left out.
 //!
-//! Source: [Roy22, sections 3.1 and 3.2], with the hash of [GKWY20, construction TMMO].
+//! Source: [Roy22, sections 3.1 and 3.2], with the hash of [GKWY20, section 7.2].
 
 mod config;
-mod fold;
 mod msg;
 mod receiver;
 mod sender;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -34,27 +34,34 @@ pub use msg::{ExtendMessage, GgmMessage};
 pub use receiver::Receiver;
 pub use sender::{Delta, Sender};
 
-use crate::block::Block;
-use crate::prg::LANES;
+use rayon::prelude::*;
+
+use crate::rot::{RotShape, TILE_ROWS};
+use crate::transpose::QUAD;
 
 /// Number of base OTs behind an extension: kappa.
 pub const BASE_OTS: usize = crate::COMPUTATIONAL_SECURITY_BITS;
 
-/// Rows of the matrix that are transposed and hashed together.
-const TILE_ROWS: usize = Block::BITS;
+/// Tiles made at once: enough blocks of a stream to fill the vectors, while the 128 columns of a chunk
+/// (32 KiB) stay in the first-level cache.
+const CHUNK_TILES: usize = QUADS * QUAD;
 
-/// Tiles made at once: they fill the lanes of the block cipher, and the 128 columns of a chunk
-/// (32 KiB) fit the first-level cache.
-const CHUNK_TILES: usize = LANES;
+/// Fours of tiles in a chunk.
+const QUADS: usize = 4;
 
-/// The tweak of the first row of tile `tile`: the tag in the top byte, then the row number.
-fn tile_tweak(tag: u8, tile: u64) -> u128 {
-    (u128::from(tag) << 120) | (u128::from(tile) * TILE_ROWS as u128)
+/// Tiles of a job of one thread, whole chunks.
+const JOB_TILES: usize = 4 * CHUNK_TILES;
+
+/// Tiles of the batches of `shapes`.
+pub(crate) fn tiles(shapes: &[RotShape]) -> usize {
+    shapes.iter().map(|shape| shape.rows() / TILE_ROWS).sum()
 }
 
-/// The columns of tile `index` in a chunk of `tiles` tiles, as the rows of a square matrix.
-///
-/// **Shapes**: `columns: [128][tiles]`.
-fn tile(columns: &[Block], tiles: usize, index: usize) -> [Block; TILE_ROWS] {
-    core::array::from_fn(|column| columns[column * tiles + index])
+/// Does the jobs, on all threads if there are several; results do not depend on it.
+pub(crate) fn for_each_job<J: Send>(jobs: Vec<J>, step: impl Fn(J) + Sync + Send) {
+    if jobs.len() == 1 || rayon::current_num_threads() == 1 {
+        jobs.into_iter().for_each(step);
+    } else {
+        jobs.into_par_iter().for_each(step);
+    }
 }

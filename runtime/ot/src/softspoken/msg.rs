@@ -3,12 +3,12 @@
 //! A message in hand has the right length for the parameters it names: decoding checks it, and all
 //! strings of that length are valid. Neither message holds a secret of its maker once sent.
 
-use core::ops::Range;
-
-use super::config::{SoftSpokenConfig, column_bytes};
+use super::JOB_TILES;
+use super::config::SoftSpokenConfig;
 use crate::block::Block;
 use crate::error::{OtError, check_length};
 use crate::ggm;
+use crate::rot::TILE_ROWS;
 
 /// Message of the set-up: the masked sums of the levels of the GGM trees.
 ///
@@ -46,23 +46,24 @@ impl GgmMessage {
 
 /// Message of one extension: the corrections `d_i` for `i >= 1`.
 ///
-/// **Shapes**: `[128/k - 1][ceil(n/8)]` bytes; bit `j` of a column is bit `j mod 8` of byte `j/8`.
-/// Spare bits of the last byte of a column are pseudo-random and are ignored.
+/// **Shapes**: `[chunks][128/k - 1][tiles of the chunk]` blocks of 16 bytes; a chunk is 16 tiles, the last
+/// one may have fewer. Bit `j` of a block belongs to row `j` of its tile.
 #[derive(Clone)]
 pub struct ExtendMessage {
     pub(super) config: SoftSpokenConfig,
-    pub(super) n: usize,
-    pub(super) columns: Vec<u8>,
+    pub(super) tiles: usize,
+    blocks: Vec<u8>,
 }
 
 impl ExtendMessage {
     /// The wire form, [`SoftSpokenConfig::extend_message_bytes`] long.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
-        self.columns
+        self.blocks
     }
 
-    /// Reads the wire form for `n` OTs; an owned vector is taken over without a copy.
+    /// Reads the wire form for `n` OTs, rounded up to whole tiles of [`TILE_ROWS`]; an owned vector is
+    /// taken over without a copy.
     ///
     /// # Errors
     /// [`OtError::MessageLength`] if `bytes` has not [`SoftSpokenConfig::extend_message_bytes`].
@@ -71,68 +72,39 @@ impl ExtendMessage {
         config: SoftSpokenConfig,
         n: usize,
     ) -> Result<Self, OtError> {
-        let columns = bytes.into();
-        check_length("ExtendMessage", config.extend_message_bytes(n), columns.len())?;
-        Ok(Self { config, n, columns })
+        let blocks = bytes.into();
+        check_length("ExtendMessage", config.extend_message_bytes(n), blocks.len())?;
+        Ok(Self { config, tiles: n.div_ceil(TILE_ROWS), blocks })
     }
 
-    /// The message for `n` OTs with all corrections zero, to be filled in.
-    pub(super) fn zero(config: SoftSpokenConfig, n: usize) -> Self {
-        Self { config, n, columns: vec![0; config.extend_message_bytes(n)] }
+    /// The message for `tiles` tiles with all corrections zero, to be filled in.
+    pub(super) fn zero(config: SoftSpokenConfig, tiles: usize) -> Self {
+        let blocks = vec![0; config.extend_message_bytes(tiles.saturating_mul(TILE_ROWS))];
+        Self { config, tiles, blocks }
     }
 
-    /// The number of OTs that the message is for.
+    /// The number of OTs that the message is for, a multiple of [`TILE_ROWS`].
     #[must_use]
     pub fn len(&self) -> usize {
-        self.n
+        self.tiles.saturating_mul(TILE_ROWS)
     }
 
     /// Whether the message is for no OT.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.n == 0
+        self.tiles == 0
     }
 
-    /// The bytes of tiles `tiles` in the correction of group `group >= 1`; the last tile may be cut.
-    pub(super) fn part(&self, group: usize, tiles: Range<usize>) -> &[u8] {
-        &self.columns[part_range(self.n, group, tiles)]
+    /// The corrections of each job.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &[EncodedBlock]> {
+        self.blocks.as_chunks().0.chunks(JOB_TILES * self.config.corrections())
     }
 
-    /// As [`part`](Self::part), to be written.
-    pub(super) fn part_mut(&mut self, group: usize, tiles: Range<usize>) -> &mut [u8] {
-        &mut self.columns[part_range(self.n, group, tiles)]
+    /// As [`jobs`](Self::jobs), to be written.
+    pub(super) fn jobs_mut(&mut self) -> impl Iterator<Item = &mut [EncodedBlock]> {
+        self.blocks.as_chunks_mut().0.chunks_mut(JOB_TILES * self.config.corrections())
     }
 }
 
-fn part_range(n: usize, group: usize, tiles: Range<usize>) -> Range<usize> {
-    let bytes = column_bytes(n);
-    let start = (group - 1) * bytes;
-    start + tiles.start * Block::BYTES..start + bytes.min(tiles.end * Block::BYTES)
-}
-
-/// Calls `step(i, block)` for each block of `bytes`, the last one padded with zeros if it is cut.
-///
-/// Whole blocks take a path of fixed length, which is what makes this fast.
-pub(super) fn for_each_block(bytes: &[u8], mut step: impl FnMut(usize, Block)) {
-    let (whole, rest) = bytes.as_chunks::<{ Block::BYTES }>();
-    for (i, bytes) in whole.iter().enumerate() {
-        step(i, Block::from_bytes(*bytes));
-    }
-    if !rest.is_empty() {
-        let mut padded = [0; Block::BYTES];
-        padded[..rest.len()].copy_from_slice(rest);
-        step(whole.len(), Block::from_bytes(padded));
-    }
-}
-
-/// Fills `bytes` with the encodings of the blocks of an iterator, the last one cut as needed.
-pub(super) fn write_blocks(bytes: &mut [u8], blocks: impl IntoIterator<Item = Block>) {
-    let mut blocks = blocks.into_iter();
-    let (whole, rest) = bytes.as_chunks_mut::<{ Block::BYTES }>();
-    for (bytes, block) in whole.iter_mut().zip(&mut blocks) {
-        *bytes = block.to_bytes();
-    }
-    if let Some(block) = blocks.next() {
-        rest.copy_from_slice(&block.to_bytes()[..rest.len()]);
-    }
-}
+/// A block in its wire form.
+pub(super) type EncodedBlock = [u8; Block::BYTES];

@@ -8,23 +8,23 @@
 use zeroize::Zeroizing;
 
 use super::config::SoftSpokenConfig;
-use super::fold::fold;
-use super::msg::{ExtendMessage, GgmMessage, write_blocks};
-use super::{BASE_OTS, CHUNK_TILES, TILE_ROWS, tile, tile_tweak};
+use super::msg::{EncodedBlock, ExtendMessage, GgmMessage};
+use super::streams::{ChunkColumns, Streams};
+use super::{BASE_OTS, CHUNK_TILES, JOB_TILES, QUADS, for_each_job, tiles};
 use crate::SessionId;
 use crate::bits::ChoiceBits;
 use crate::block::Block;
 use crate::error::OtError;
 use crate::ggm;
-use crate::hash::TccrHash;
-use crate::prg::{Counters, PrgKey};
-use crate::rot::RotReceiverBatch;
-use crate::transpose::transpose;
+use crate::hash::TileHash;
+use crate::rot::{RotReceiverBatch, RotShape, TILE_ROWS, TILE_WORDS};
+use crate::simd::Path;
+use crate::tiles::Places;
+use crate::transpose::{QUAD, transpose_quad};
 
 /// The receiver of the extension, after set-up.
 pub struct Receiver {
-    tag: u8,
-    hash: TccrHash,
+    hash: TileHash,
     pub(super) matrix: Matrix,
 }
 
@@ -43,85 +43,130 @@ impl Receiver {
         tag: u8,
         base: &[[Block; 2]],
     ) -> Result<(Self, GgmMessage), OtError> {
+        Self::on(Path::fastest(), config, session, tag, base)
+    }
+
+    /// As [`new`](Self::new), by a path.
+    pub(super) fn on(
+        path: Path,
+        config: SoftSpokenConfig,
+        session: &SessionId,
+        tag: u8,
+        base: &[[Block; 2]],
+    ) -> Result<(Self, GgmMessage), OtError> {
         if base.len() != BASE_OTS {
             return Err(OtError::BaseOtCount { expected: BASE_OTS, found: base.len() });
         }
         let mut sums = Vec::with_capacity(config.ggm_message_bytes() / Block::BYTES);
-        let mut streams = Vec::with_capacity(config.groups() * config.group_leaves());
+        let mut seeds = Zeroizing::new(Vec::with_capacity(config.groups() * config.group_leaves()));
         for group in base.chunks_exact(config.group_bits()) {
-            streams.extend(ggm::all_leaves(group, &mut sums).iter().copied().map(PrgKey::new));
+            seeds.extend_from_slice(&ggm::all_leaves(group, &mut sums));
         }
-        let matrix = Matrix { config, streams, tile: 0 };
-        Ok((Self { tag, hash: TccrHash::new(session), matrix }, GgmMessage { config, sums }))
+        let streams = Streams::new(path, config.group_leaves(), 0, &seeds);
+        let matrix = Matrix { config, path, streams, tile: 0 };
+        Ok((Self { hash: TileHash::on(path, session, tag), matrix }, GgmMessage { config, sums }))
     }
 
-    /// Makes the next `n` random OTs and the message that lets the peer make its side of them.
+    /// Makes random OTs of `shapes` and the message that lets the peer make its side of them.
     ///
     /// **Security**: to the peer the choices are pseudo-random, message included.
     #[must_use]
-    pub fn extend(&mut self, n: usize) -> (RotReceiverBatch, ExtendMessage) {
-        let mut pads = Vec::with_capacity(n);
-        let (choices, message) = self.matrix.extend(n, |tile, rows| {
-            self.hash.hash(rows, tile_tweak(self.tag, tile));
-            pads.extend_from_slice(&rows[..TILE_ROWS.min(n - pads.len())]);
+    pub fn extend(&mut self, shapes: &[RotShape]) -> (Vec<RotReceiverBatch>, ExtendMessage) {
+        let mut batches: Vec<_> = shapes.iter().map(|&s| RotReceiverBatch::zeros(s)).collect();
+        let planes = batches.iter_mut().flat_map(RotReceiverBatch::stretches);
+        let hash = &self.hash;
+        let sinks = Places::split(planes, JOB_TILES).into_iter().map(|mut places| {
+            move |tile, choices, rows: &_| {
+                if let Some(mut place) = places.next_place() {
+                    place.write_choices(choices);
+                    hash.write_pads(tile, rows, &[Block::ZERO], &mut place);
+                }
+            }
         });
-        (RotReceiverBatch::new(choices, pads), message)
+        let message = self.matrix.extend(tiles(shapes), sinks);
+        (batches, message)
+    }
+
+    /// Makes the next `rows` correlated OTs, a multiple of [`TILE_ROWS`]: the choices `c_j` and rows
+    /// `t_j = q_j + c_j*Delta`, and the message that lets the peer make its rows `q_j`.
+    #[must_use]
+    pub fn correlate(&mut self, rows: usize) -> (ChoiceBits, Zeroizing<Vec<Block>>, ExtendMessage) {
+        let mut all = Zeroizing::new(vec![Block::ZERO; rows]);
+        let mut words = vec![0; rows / TILE_ROWS * TILE_WORDS];
+        let jobs = all.chunks_mut(JOB_TILES * TILE_ROWS);
+        let sinks = jobs.zip(words.chunks_mut(JOB_TILES * TILE_WORDS)).map(|(all, words)| {
+            let tiles = all.as_chunks_mut().0.iter_mut();
+            let mut places = tiles.zip(words.as_chunks_mut().0);
+            move |_, choices: Block, rows: &[Block; TILE_ROWS]| {
+                if let Some((tile, words)) = places.next() {
+                    (*tile, *words) = (*rows, choices.to_words());
+                }
+            }
+        });
+        let message = self.matrix.extend(rows / TILE_ROWS, sinks);
+        (ChoiceBits::from_words(words, rows), all, message)
     }
 }
 
 /// The receiver's matrix `v`, made tile by tile.
 pub(super) struct Matrix {
     config: SoftSpokenConfig,
-    /// `[128/k][2^k]`: stream `x` of group `i` at `i*2^k + x`.
-    streams: Vec<PrgKey>,
+    path: Path,
+    streams: Streams,
     /// Number of the next tile.
     tile: u64,
 }
 
 impl Matrix {
-    /// Makes the next `ceil(n/128)` tiles of rows `t_j` and hands each with its number to `sink`;
-    /// returns the choices `c = u_0` and the corrections `d_i = u_i - u_0`.
-    pub(super) fn extend(
+    /// Makes the next `tiles` tiles. Of every tile of a job a sink takes, in order, the number, the choices
+    /// `c = u_0` and the rows `t_j`; the message has the corrections `d_i = u_i - u_0`.
+    pub(super) fn extend<S>(
         &mut self,
-        n: usize,
-        mut sink: impl FnMut(u64, &mut [Block; TILE_ROWS]),
-    ) -> (ChoiceBits, ExtendMessage) {
-        let tiles = n.div_ceil(TILE_ROWS);
-        let leaf_count = self.config.group_leaves();
-        let mut message = ExtendMessage::zero(self.config, n);
-        let mut choices = Vec::with_capacity(2 * tiles);
-        let mut leaves = Zeroizing::new(vec![Block::ZERO; leaf_count * CHUNK_TILES]);
-        let mut columns = Zeroizing::new(vec![Block::ZERO; BASE_OTS * CHUNK_TILES]);
-        let mut u0 = Zeroizing::new([Block::ZERO; CHUNK_TILES]);
-        for start in (0..tiles).step_by(CHUNK_TILES) {
-            let width = CHUNK_TILES.min(tiles - start);
-            let counters = Counters::new(u128::from(self.tile));
-            let leaves = &mut leaves[..leaf_count * width];
-            let columns = &mut columns[..BASE_OTS * width];
-            let u0 = &mut u0[..width];
-            let groups = columns.chunks_exact_mut(self.config.group_bits() * width);
-            let streams = self.streams.chunks_exact(leaf_count);
-            for (i, (v, streams)) in groups.zip(streams).enumerate() {
-                for (leaf, stream) in leaves.chunks_exact_mut(width).zip(streams) {
-                    stream.fill_at(&counters, leaf);
-                }
-                fold(leaves, width, v);
-                let u = &leaves[..width];
-                if i == 0 {
-                    u0.copy_from_slice(u);
-                } else {
-                    let part = message.part_mut(i, start..start + width);
-                    write_blocks(part, u.iter().zip(&*u0).map(|(u, u0)| *u ^ *u0));
-                }
+        tiles: usize,
+        sinks: impl Iterator<Item = S>,
+    ) -> ExtendMessage
+    where
+        S: FnMut(u64, Block, &[Block; TILE_ROWS]) + Send,
+    {
+        let mut message = ExtendMessage::zero(self.config, tiles);
+        let numbers = (self.tile..).step_by(JOB_TILES);
+        let jobs = numbers.zip(message.jobs_mut()).zip(sinks).collect();
+        for_each_job(jobs, |((first, corrections), sink)| {
+            self.extend_job(first, corrections, sink);
+        });
+        self.tile += tiles as u64;
+        message
+    }
+
+    /// Makes the tiles from `tile` on of which `corrections` is the part of the message.
+    fn extend_job(
+        &self,
+        mut tile: u64,
+        corrections: &mut [EncodedBlock],
+        mut sink: impl FnMut(u64, Block, &[Block; TILE_ROWS]),
+    ) {
+        let mut columns: Zeroizing<ChunkColumns> =
+            Zeroizing::new([[[Block::ZERO; QUAD]; BASE_OTS]; QUADS]);
+        let mut rows = Zeroizing::new([[Block::ZERO; TILE_ROWS]; QUAD]);
+        for corrections in corrections.chunks_mut(CHUNK_TILES * self.config.corrections()) {
+            let width = corrections.len() / self.config.corrections();
+            let quads = width.div_ceil(QUAD);
+            let u0 = Zeroizing::new(self.streams.sums(0, tile, quads, &mut columns));
+            for (group, d) in (1..).zip(corrections.chunks_exact_mut(width)) {
+                let u = self.streams.sums(group, tile, quads, &mut columns);
+                self.path.vectorised(|| {
+                    for ((d, u), u0) in d.iter_mut().zip(&u).zip(&*u0) {
+                        *d = (*u ^ *u0).to_bytes();
+                    }
+                });
             }
-            choices.extend(u0.iter().flat_map(|u| u.to_words()));
-            for index in 0..width {
-                let mut rows = tile(columns, width, index);
-                transpose(&mut rows);
-                sink(self.tile, &mut rows);
-                self.tile += 1;
+            for (columns, u0) in columns.iter().zip(u0[..width].chunks(QUAD)) {
+                transpose_quad(self.path, columns, &mut rows);
+                for (rows, choices) in rows.iter().zip(u0) {
+                    sink(tile, *choices, rows);
+                    tile += 1;
+                }
             }
         }
-        (ChoiceBits::from_words(choices, n), message)
     }
 }

@@ -1,49 +1,58 @@
 //! The channel: sends and receives whole messages, and meters them.
 //!
 //! It sits between a protocol driver, which knows the length of every message from the plan, and a
-//! transport, which moves bytes in order. Checks happen here, so that all transports share them: a
-//! header that does not announce the length that is due, or a stamp that cannot be, ends the
-//! channel before anything is allocated.
+//! connection, which moves frames in order. Checks happen here and in the connection, so that all
+//! transports share them: a header that does not announce the length that is due, or a stamp that
+//! cannot be, ends the connection before anything is allocated.
 
+use crate::connection::{Connection, Due, Incoming, Outgoing};
 use crate::error::NetError;
 use crate::flight::FlightClock;
-use crate::frame::{self, FrameHeader, HEADER_BYTES};
+use crate::frame;
 use crate::meter::Meter;
-
-/// Moves bytes to and from the peer, in order.
-pub(crate) trait Transport: Send {
-    /// Queues one frame without waiting for the peer.
-    fn send(&mut self, frame: Vec<u8>) -> Result<(), NetError>;
-
-    /// Fills `buffer`, waiting for the peer as long as it takes.
-    fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError>;
-
-    /// Waits until everything that was queued is handed over.
-    fn finish(&mut self) -> Result<(), NetError>;
-
-    /// Gives the connection up at once: the peer finds it closed, and nothing waits any more.
-    fn abort(&mut self);
-}
+use std::sync::Arc;
 
 /// A two-party channel of messages whose lengths both parties know.
 ///
-/// Dropping a channel that has not failed waits until everything queued is handed to the operating
-/// system; [`Channel::close`] does the same and reports errors.
+/// A channel is one lane of a connection; [`Channel::add_lane`] opens more, each for a thread of its
+/// own, with its own order, meter and flights. The first failure of a lane ends all of them.
+///
+/// Dropping the last lane of a connection that has not failed waits until everything queued is handed
+/// to the operating system; [`Channel::close`] does the same and reports errors.
 pub struct Channel {
-    transport: Box<dyn Transport>,
+    connection: Arc<Connection>,
+    lane: u8,
     clock: FlightClock,
     meter: Meter,
     failed: bool,
 }
 
 impl Channel {
-    pub(crate) fn new(transport: impl Transport + 'static) -> Self {
-        Self {
-            transport: Box::new(transport),
-            clock: FlightClock::default(),
-            meter: Meter::default(),
-            failed: false,
-        }
+    pub(crate) fn new(
+        outgoing: impl Outgoing + 'static,
+        incoming: impl Incoming + 'static,
+    ) -> Self {
+        Self::of(Arc::new(Connection::new(Box::new(outgoing), Box::new(incoming))), 0)
+    }
+
+    fn of(connection: Arc<Connection>, lane: u8) -> Self {
+        let (clock, meter) = (FlightClock::default(), Meter::default());
+        Self { connection, lane, clock, meter, failed: false }
+    }
+
+    /// Opens another lane of the connection. The peer opens its own before it uses it; both number
+    /// lanes in the order in which they open them.
+    ///
+    /// A lane that waits for the peer puts aside what comes for the others. Of this lane that is at
+    /// most `own_limit_bytes` from now on, of the new one `limit_bytes`, both on the wire with headers:
+    /// what the protocol lets the peer send before it must wait for this party.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::LanesExhausted`] if the connection has [`frame::MAX_LANES`] lanes.
+    pub fn add_lane(&self, own_limit_bytes: u64, limit_bytes: u64) -> Result<Self, NetError> {
+        let lane = self.connection.add_lane(self.lane, [own_limit_bytes, limit_bytes])?;
+        Ok(Self::of(Arc::clone(&self.connection), lane))
     }
 
     /// Sends one message. Returns as soon as it is queued: two parties may send messages of any
@@ -52,14 +61,15 @@ impl Channel {
     /// # Errors
     ///
     /// [`NetError::Closed`], [`NetError::Timeout`] or [`NetError::Io`] of this or an earlier
-    /// message; [`NetError::Failed`] after any earlier error; [`NetError::FlightsExhausted`].
+    /// message; [`NetError::Failed`] after any earlier error, [`NetError::OtherLane`] after one of
+    /// another lane; [`NetError::FlightsExhausted`].
     pub fn send(&mut self, payload: &[u8]) -> Result<(), NetError> {
         self.fail_once(|channel| {
-            let stamp = channel.clock.sent()?;
+            let stamp = channel.clock.sent().map_err(|error| channel.connection.fail(error))?;
             let mut rest = payload;
             for length in frame::payload_lengths(payload.len()) {
                 let (part, tail) = rest.split_at(length);
-                channel.transport.send(frame::encode(part, stamp))?;
+                channel.connection.send(frame::encode(channel.lane, part, stamp))?;
                 rest = tail;
             }
             channel.meter.count_sent(payload.len());
@@ -71,24 +81,31 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`NetError::UnexpectedLength`] or [`NetError::BadStamp`] if the peer breaks the frame
-    /// format; [`NetError::Closed`], [`NetError::Timeout`] or [`NetError::Io`] of the connection,
-    /// also if it is an earlier message that could not be sent; [`NetError::Failed`] after any
-    /// earlier error.
+    /// [`NetError::UnexpectedLength`], [`NetError::BadStamp`], [`NetError::NoLane`] or
+    /// [`NetError::Flooded`] if the peer breaks the frame format; [`NetError::Closed`],
+    /// [`NetError::Timeout`] or [`NetError::Io`] of the connection, also if it is an earlier message
+    /// that could not be sent; [`NetError::Failed`] after any earlier error, [`NetError::OtherLane`]
+    /// after one of another lane.
     pub fn recv(&mut self, expected_bytes: usize) -> Result<Vec<u8>, NetError> {
         self.fail_once(|channel| {
             let mut message = Vec::new();
             let mut message_stamp = None;
+            let Self { connection, lane, clock, meter, .. } = channel;
             for length in frame::payload_lengths(expected_bytes) {
-                let stamp = channel.recv_header(length, message_stamp)?;
-                if message_stamp.replace(stamp).is_none() {
-                    message.reserve_exact(expected_bytes);
-                }
-                let start = message.len();
-                message.resize(start + length, 0);
-                channel.transport.recv_exact(&mut message[start..])?;
+                let due = Due { lane: *lane, length, message_bytes: expected_bytes };
+                connection.recv(due, &mut message, |header| {
+                    let found = header.stamp;
+                    match message_stamp.replace(found) {
+                        // The frames of one message share a stamp.
+                        Some(stamp) if stamp != found => {
+                            Err(NetError::BadStamp { found, least: stamp, most: stamp })
+                        }
+                        Some(_) => Ok(()),
+                        None => clock.received(found),
+                    }
+                })?;
             }
-            channel.meter.count_received(expected_bytes);
+            meter.count_received(expected_bytes);
             Ok(message)
         })
     }
@@ -109,34 +126,23 @@ impl Channel {
         Meter { horizon: self.clock.horizon(), ..self.meter }
     }
 
-    /// Waits until everything queued is handed to the operating system, and closes the channel.
+    /// Waits until everything queued is handed to the operating system, and closes the connection:
+    /// no lane can send any more.
     ///
     /// # Errors
     ///
     /// [`NetError::Closed`], [`NetError::Timeout`] or [`NetError::Io`] if a message could not be
-    /// sent; [`NetError::Failed`] after an earlier error.
-    pub fn close(mut self) -> Result<(), NetError> {
-        self.fail_once(|channel| channel.transport.finish())
+    /// sent; [`NetError::Failed`] after an earlier error, [`NetError::OtherLane`] after one of
+    /// another lane.
+    pub fn close(&mut self) -> Result<(), NetError> {
+        self.fail_once(|channel| channel.connection.finish())
     }
 
-    /// Reads the header of a frame whose payload is `length` bytes; the frames of one message share
-    /// `message_stamp`.
-    fn recv_header(&mut self, length: usize, message_stamp: Option<u32>) -> Result<u32, NetError> {
-        let mut bytes = [0; HEADER_BYTES];
-        self.transport.recv_exact(&mut bytes)?;
-        let header = FrameHeader::decode(bytes);
-        let found = header.payload_bytes as usize;
-        if found != length {
-            return Err(NetError::UnexpectedLength { expected: length, found });
-        }
-        match message_stamp {
-            Some(stamp) if stamp != header.stamp => {
-                return Err(NetError::BadStamp { found: header.stamp, least: stamp, most: stamp });
-            }
-            Some(_) => {}
-            None => self.clock.received(header.stamp)?,
-        }
-        Ok(header.stamp)
+    /// Gives the connection up at once: the peer finds it closed, and no lane waits any more.
+    pub fn abort(&mut self) {
+        self.failed = true;
+        // Nobody asked for an error.
+        let _ended = self.connection.fail(NetError::Failed);
     }
 
     /// Runs `step` unless an earlier one failed, and gives the connection up if it fails.
@@ -147,18 +153,14 @@ impl Channel {
         if self.failed {
             return Err(NetError::Failed);
         }
-        let result = step(self);
-        if result.is_err() {
-            self.failed = true;
-            self.transport.abort();
-        }
-        result
+        step(self).inspect_err(|_| self.failed = true)
     }
 }
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Channel")
+            .field("lane", &self.lane)
             .field("snapshot", &self.snapshot())
             .field("failed", &self.failed)
             .finish_non_exhaustive()

@@ -14,6 +14,8 @@ pub enum Blame {
     Peer,
     /// The caller, which used a channel beyond its limits or after it had failed.
     Caller,
+    /// Whoever the error of the other lane blames.
+    OtherLane,
 }
 
 /// Why a channel could not be made or a message could not be moved.
@@ -44,6 +46,14 @@ pub enum NetError {
         /// The last attempt's error.
         source: io::Error,
     },
+    /// The peer sent more on a lane than the protocol lets it send ahead.
+    #[error("the peer sent more than {limit_bytes} bytes ahead on lane {lane}")]
+    Flooded {
+        /// Number of the lane.
+        lane: u8,
+        /// Bytes that may wait on it, frame headers included.
+        limit_bytes: u64,
+    },
     /// An earlier call on this channel failed, so both ends no longer agree on the position.
     #[error("the channel cannot be used after an error")]
     Failed,
@@ -58,6 +68,9 @@ pub enum NetError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// All numbers of lanes are taken.
+    #[error("the connection has no room for another lane")]
+    LanesExhausted,
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -66,6 +79,15 @@ pub enum NetError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// A frame belongs to a lane that neither party opened.
+    #[error("the peer sent a frame on lane {found}, which is not open")]
+    NoLane {
+        /// Number of the lane in the header.
+        found: u8,
+    },
+    /// Another lane of the connection failed, or was given up; what was wrong is told there.
+    #[error("another lane of the connection failed")]
+    OtherLane,
     /// The connection made no progress for the idle timeout.
     #[error("the connection made no progress within its timeout while {doing}")]
     Timeout {
@@ -87,8 +109,12 @@ impl NetError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            Self::BadStamp { .. } | Self::UnexpectedLength { .. } => Blame::Peer,
-            Self::Failed | Self::FlightsExhausted => Blame::Caller,
+            Self::BadStamp { .. }
+            | Self::Flooded { .. }
+            | Self::NoLane { .. }
+            | Self::UnexpectedLength { .. } => Blame::Peer,
+            Self::Failed | Self::FlightsExhausted | Self::LanesExhausted => Blame::Caller,
+            Self::OtherLane => Blame::OtherLane,
             Self::Closed { .. }
             | Self::Connect { .. }
             | Self::Io { .. }

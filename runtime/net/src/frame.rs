@@ -6,7 +6,7 @@
 //! ([`wire_bytes`]), and a cost model can predict it exactly.
 //!
 //! ```text
-//! byte 0..4   payload length in bytes, u32 little-endian
+//! byte 0..4   payload length in bytes, plus 2^28 times the number of the lane, u32 little-endian
 //! byte 4..8   flight stamp, u32 little-endian
 //! byte 8..    payload
 //! ```
@@ -16,6 +16,12 @@ pub const HEADER_BYTES: usize = 8;
 
 /// Largest payload of one frame in bytes; a longer message is split.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+
+/// Most lanes of a connection: their numbers take the upper bits of the length.
+pub const MAX_LANES: u8 = 1 << (u32::BITS - LENGTH_BITS);
+
+/// Bits of the payload length.
+const LENGTH_BITS: u32 = 28;
 
 /// Bytes on the wire, headers included, for one message of `payload_bytes`.
 #[must_use]
@@ -33,6 +39,8 @@ pub(crate) fn payload_lengths(payload_bytes: usize) -> impl Iterator<Item = usiz
 /// A decoded header; nothing in it has been checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
+    /// Number of the lane.
+    pub(crate) lane: u8,
     /// Payload length in bytes.
     pub(crate) payload_bytes: u32,
     /// Flight stamp.
@@ -43,17 +51,19 @@ impl FrameHeader {
     pub(crate) fn decode(bytes: [u8; HEADER_BYTES]) -> Self {
         let [l0, l1, l2, l3, s0, s1, s2, s3] = bytes;
         Self {
-            payload_bytes: u32::from_le_bytes([l0, l1, l2, l3]),
+            lane: l3 >> (LENGTH_BITS - 24),
+            payload_bytes: u32::from_le_bytes([l0, l1, l2, l3]) & ((1 << LENGTH_BITS) - 1),
             stamp: u32::from_le_bytes([s0, s1, s2, s3]),
         }
     }
 }
 
-/// One frame as bytes; `payload` holds at most [`MAX_PAYLOAD_BYTES`].
-pub(crate) fn encode(payload: &[u8], stamp: u32) -> Vec<u8> {
-    debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES);
+/// One frame as bytes; `payload` holds at most [`MAX_PAYLOAD_BYTES`], and `lane` is below [`MAX_LANES`].
+pub(crate) fn encode(lane: u8, payload: &[u8], stamp: u32) -> Vec<u8> {
+    debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES && lane < MAX_LANES);
     let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
-    frame.extend_from_slice(&payload.len().to_le_bytes()[..4]);
+    frame.extend_from_slice(&payload.len().to_le_bytes()[..3]);
+    frame.push(payload.len().to_le_bytes()[3] | lane << (LENGTH_BITS - 24));
     frame.extend_from_slice(&stamp.to_le_bytes());
     frame.extend_from_slice(payload);
     frame
@@ -78,10 +88,17 @@ mod tests {
 
     #[test]
     fn header_layout_is_fixed() {
-        let frame = encode(&[7; 0x0102], 0x0A0B_0C0D);
-        assert_eq!(frame[..HEADER_BYTES], [0x02, 0x01, 0, 0, 0x0D, 0x0C, 0x0B, 0x0A]);
-        let header = FrameHeader::decode(frame[..HEADER_BYTES].try_into().unwrap());
-        assert_eq!(header, FrameHeader { payload_bytes: 0x0102, stamp: 0x0A0B_0C0D });
-        assert_eq!(frame.len() as u64, wire_bytes(0x0102));
+        for (lane, payload_bytes, length) in [
+            (0, 0x0102, [0x02, 0x01, 0, 0]),
+            (5, 0x0102, [0x02, 0x01, 0, 0x50]),
+            (MAX_LANES - 1, 1 << 24, [0, 0, 0, 0xF1]),
+        ] {
+            let frame = encode(lane, &vec![7; payload_bytes], 0x0A0B_0C0D);
+            assert_eq!(frame[..HEADER_BYTES], [length, [0x0D, 0x0C, 0x0B, 0x0A]].concat());
+            let header = FrameHeader::decode(frame[..HEADER_BYTES].try_into().unwrap());
+            let payload_bytes = u32::try_from(payload_bytes).unwrap();
+            assert_eq!(header, FrameHeader { lane, payload_bytes, stamp: 0x0A0B_0C0D });
+            assert_eq!(frame.len() as u64, wire_bytes(payload_bytes.into()));
+        }
     }
 }

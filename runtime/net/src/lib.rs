@@ -5,10 +5,11 @@
 //! ([`memory`]) or over a simulated link ([`shaped`]) a channel moves exactly the same bytes.
 //!
 //! Invariants: a receiver names the length of every message beforehand, so the peer never decides
-//! how much is allocated; sending never waits for the peer; after an error a channel is unusable;
+//! how much is allocated; sending never waits for the peer; after an error all lanes are unusable;
 //! no byte from the peer can cause a panic. The channel neither encrypts nor authenticates.
 
 pub mod channel;
+mod connection;
 pub mod error;
 mod flight;
 pub mod frame;

@@ -2,10 +2,12 @@
 //!
 //! Used to run both parties in one program, over an ideal link or over a simulated one.
 
-use crate::channel::{Channel, Transport};
+use crate::channel::Channel;
+use crate::connection::{Incoming, Outgoing};
 use crate::error::NetError;
 use crate::shaped::{LinkProfile, Wire, wait_until};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Two connected channels without delay.
@@ -21,18 +23,33 @@ pub fn shaped_pair(profile: LinkProfile) -> (Channel, Channel) {
 }
 
 fn connected(profile: Option<LinkProfile>) -> (Channel, Channel) {
-    let (left_sender, right_receiver) = mpsc::channel();
-    let (right_sender, left_receiver) = mpsc::channel();
-    let channel = |sender, receiver| {
-        Channel::new(MemoryTransport {
-            sender: Some(sender),
-            receiver,
-            wire: profile.map(Wire::new),
-            frame: Vec::new(),
-            consumed: 0,
-        })
-    };
-    (channel(left_sender, left_receiver), channel(right_sender, right_receiver))
+    let pipes = [(); 2].map(|()| Arc::new(Pipe::default()));
+    let [left, right] = [[0, 1], [1, 0]].map(|[to, from]| {
+        let (outgoing, incoming) = (Arc::clone(&pipes[to]), Arc::clone(&pipes[from]));
+        Channel::new(
+            MemoryOutgoing {
+                pipe: outgoing,
+                opposite: Arc::clone(&incoming),
+                wire: profile.map(Wire::new),
+            },
+            MemoryIncoming { pipe: incoming, frame: Vec::new(), consumed: 0 },
+        )
+    });
+    (left, right)
+}
+
+/// One direction: frames that are on their way.
+#[derive(Default)]
+struct Pipe {
+    state: Mutex<PipeState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct PipeState {
+    frames: VecDeque<TimedFrame>,
+    /// Nothing is added any more; what is there can still be taken.
+    is_closed: bool,
 }
 
 struct TimedFrame {
@@ -40,30 +57,97 @@ struct TimedFrame {
     delivery: Option<Instant>,
 }
 
-struct MemoryTransport {
-    sender: Option<Sender<TimedFrame>>,
-    receiver: Receiver<TimedFrame>,
+impl Pipe {
+    fn state(&self) -> MutexGuard<'_, PipeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.state().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Closes the pipe and drops what nobody will take.
+    fn abandon(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.frames.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn put(&self, frame: TimedFrame) -> Result<(), NetError> {
+        let mut state = self.state();
+        if state.is_closed {
+            return Err(NetError::Closed { doing: "sending" });
+        }
+        state.frames.push_back(frame);
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits for the next frame.
+    fn take(&self) -> Result<TimedFrame, NetError> {
+        let mut state = self.state();
+        loop {
+            match state.frames.pop_front() {
+                Some(frame) => return Ok(frame),
+                None if state.is_closed => return Err(NetError::Closed { doing: "receiving" }),
+                None => {}
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+struct MemoryOutgoing {
+    pipe: Arc<Pipe>,
+    /// The other direction, which ends too when the connection is given up.
+    opposite: Arc<Pipe>,
     wire: Option<Wire>,
+}
+
+impl Outgoing for MemoryOutgoing {
+    fn send(&mut self, bytes: Vec<u8>) -> Result<(), NetError> {
+        let delivery = self.wire.as_mut().map(|wire| wire.delivery(Instant::now(), bytes.len()));
+        self.pipe.put(TimedFrame { bytes, delivery })
+    }
+
+    fn finish(&mut self) -> Result<(), NetError> {
+        self.pipe.close();
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.pipe.close();
+        self.opposite.abandon();
+    }
+
+    fn failure(&mut self) -> Option<NetError> {
+        None
+    }
+}
+
+impl Drop for MemoryOutgoing {
+    fn drop(&mut self) {
+        self.pipe.close();
+    }
+}
+
+struct MemoryIncoming {
+    pipe: Arc<Pipe>,
     /// The frame being received, of which `consumed` bytes have been handed out.
     frame: Vec<u8>,
     consumed: usize,
 }
 
-impl Transport for MemoryTransport {
-    fn send(&mut self, frame: Vec<u8>) -> Result<(), NetError> {
-        let delivery = self.wire.as_mut().map(|wire| wire.delivery(Instant::now(), frame.len()));
-        self.sender
-            .as_ref()
-            .and_then(|sender| sender.send(TimedFrame { bytes: frame, delivery }).ok())
-            .ok_or(NetError::Closed { doing: "sending" })
-    }
-
+impl Incoming for MemoryIncoming {
     fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError> {
         let mut filled = 0;
         while filled < buffer.len() {
             if self.consumed == self.frame.len() {
-                let frame =
-                    self.receiver.recv().map_err(|_| NetError::Closed { doing: "receiving" })?;
+                let frame = self.pipe.take()?;
                 if let Some(delivery) = frame.delivery {
                     wait_until(delivery);
                 }
@@ -78,14 +162,11 @@ impl Transport for MemoryTransport {
         }
         Ok(())
     }
+}
 
-    fn finish(&mut self) -> Result<(), NetError> {
-        self.sender = None;
-        Ok(())
-    }
-
-    fn abort(&mut self) {
-        self.sender = None;
+impl Drop for MemoryIncoming {
+    fn drop(&mut self) {
+        self.pipe.abandon();
     }
 }
 

@@ -6,7 +6,8 @@
 //! messages share packets but never linger. If it fails it shuts the connection down, which wakes
 //! the reading half.
 
-use crate::channel::{Channel, Transport};
+use crate::channel::Channel;
+use crate::connection::{Incoming, Outgoing};
 use crate::error::NetError;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -120,26 +121,21 @@ fn open(stream: TcpStream, options: TcpOptions) -> Result<Channel, NetError> {
     };
     let doing = "setting up a connection";
     let (reader, writer) = set_up().map_err(|source| NetError::Io { doing, source })?;
-    Ok(Channel::new(TcpTransport { stream, reader, writer }))
+    Ok(Channel::new(TcpOutgoing { stream, writer }, TcpIncoming { reader }))
 }
 
-struct TcpTransport {
+struct TcpOutgoing {
     stream: TcpStream,
-    reader: BufReader<TcpStream>,
     writer: Writer,
 }
 
-impl Transport for TcpTransport {
+struct TcpIncoming {
+    reader: BufReader<TcpStream>,
+}
+
+impl Outgoing for TcpOutgoing {
     fn send(&mut self, frame: Vec<u8>) -> Result<(), NetError> {
         self.writer.queue(frame)
-    }
-
-    fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError> {
-        self.reader.read_exact(buffer).map_err(|error| {
-            // A writer that has ended by itself has failed, and this failure follows from it.
-            let cause = if self.writer.has_ended() { self.writer.finish().err() } else { None };
-            cause.unwrap_or_else(|| NetError::from_io("receiving", error))
-        })
     }
 
     fn finish(&mut self) -> Result<(), NetError> {
@@ -149,9 +145,20 @@ impl Transport for TcpTransport {
     fn abort(&mut self) {
         shut_down(&self.stream, Shutdown::Both);
     }
+
+    fn failure(&mut self) -> Option<NetError> {
+        // A writer that has ended by itself has failed.
+        if self.writer.has_ended() { self.writer.finish().err() } else { None }
+    }
 }
 
-impl Drop for TcpTransport {
+impl Incoming for TcpIncoming {
+    fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError> {
+        self.reader.read_exact(buffer).map_err(|error| NetError::from_io("receiving", error))
+    }
+}
+
+impl Drop for TcpOutgoing {
     fn drop(&mut self) {
         // Whoever wants to know calls `Channel::close`.
         let _unreported = self.writer.finish();

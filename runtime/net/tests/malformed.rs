@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Payload length of a full frame as a header holds it.
 const FULL_FRAME: u32 = 16 << 20;
 
+/// The largest payload length that a header can hold beside the number of the lane.
+const LONGEST: u32 = (1 << 28) - 1;
+
 /// A channel and the raw socket at its other end.
 fn raw_peer(options: TcpOptions) -> (Channel, TcpStream) {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
@@ -36,7 +39,7 @@ fn receive(bytes: &[u8], expected: usize) -> NetError {
 
 #[test]
 fn lengths_other_than_the_expected_one() {
-    for found in [0, 3, 5, FULL_FRAME + 1, u32::MAX] {
+    for found in [0, 3, 5, FULL_FRAME + 1, LONGEST] {
         let error = receive(&header(found, 1), 4);
         assert_eq!(error.blame(), Blame::Peer);
         assert!(
@@ -44,6 +47,54 @@ fn lengths_other_than_the_expected_one() {
                 if f == found as usize),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn lanes_that_are_not_open() {
+    for lane in [1, 2, 15] {
+        let error = receive(&header(lane << 28 | 4, 1), 4);
+        assert_eq!(error.blame(), Blame::Peer);
+        assert!(matches!(error, NetError::NoLane { found } if u32::from(found) == lane), "{error}");
+    }
+}
+
+#[test]
+fn lanes_that_are_flooded() {
+    // Bytes that may wait, the payload lengths of the frames that come, whether they are too many.
+    for (limit_bytes, lengths, is_flooded) in [
+        (12, vec![4], false),
+        (11, vec![4], true),
+        (24, vec![4, 4], false),
+        (23, vec![4, 4], true),
+        (80, vec![0; 10], false),
+        (80, vec![0; 11], true),
+        (1 << 20, vec![LONGEST], true),
+        (0, vec![0], true),
+    ] {
+        let (mut channel, mut peer) = raw_peer(TcpOptions::default());
+        let mut waiting = channel.add_lane(0, limit_bytes).unwrap();
+        for &length in &lengths {
+            peer.write_all(&header(1 << 28 | length, 1)).unwrap();
+            peer.write_all(&vec![7; length.min(4) as usize]).unwrap();
+        }
+        peer.write_all(&[header(1, 1), vec![9]].concat()).unwrap();
+        match channel.recv(1) {
+            Ok(message) if !is_flooded => {
+                assert_eq!(message, [9]);
+                for &length in &lengths {
+                    assert_eq!(waiting.recv(length as usize).unwrap(), vec![7; length as usize]);
+                }
+            }
+            Err(error) if is_flooded => {
+                assert_eq!(error.blame(), Blame::Peer);
+                let is_long = lengths == [LONGEST];
+                assert_eq!(is_long, matches!(error, NetError::UnexpectedLength { .. }), "{error}");
+                assert_eq!(!is_long, matches!(error, NetError::Flooded { lane: 1, .. }), "{error}");
+                assert!(matches!(waiting.recv(4), Err(NetError::OtherLane)));
+            }
+            other => panic!("{limit_bytes}, {lengths:?}: {other:?}"),
+        }
     }
 }
 

@@ -1,0 +1,251 @@
+//! The connection that the lanes of two parties share: who sends, who reads, and for whom.
+//!
+//! A lane is a stream of messages of its own within one connection. There is no thread that reads:
+//! a lane that waits for a frame reads the connection itself, and puts aside what belongs to other
+//! lanes, whose own waiting ends then. What is put aside for a lane is bounded: a peer that sends
+//! more than the lane's limit ahead of what the protocol lets it send ends the connection.
+//!
+//! Invariants: at most one lane reads at a time, and holds no lock while it waits for the peer; the
+//! first failure of any lane ends the connection, which wakes all others.
+
+use crate::error::{Blame, NetError};
+use crate::frame::{FrameHeader, HEADER_BYTES, MAX_LANES, MAX_PAYLOAD_BYTES};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The half of a transport that moves bytes to the peer, in order.
+pub(crate) trait Outgoing: Send {
+    /// Queues one frame without waiting for the peer.
+    fn send(&mut self, frame: Vec<u8>) -> Result<(), NetError>;
+
+    /// Waits until everything that was queued is handed over.
+    fn finish(&mut self) -> Result<(), NetError>;
+
+    /// Gives the connection up at once: the peer finds it closed, and neither half waits any more.
+    fn abort(&mut self);
+
+    /// Why frames that were queued could not be handed over, told once: a failure to receive may
+    /// only follow from that.
+    fn failure(&mut self) -> Option<NetError>;
+}
+
+/// The half of a transport that moves bytes from the peer, in order.
+pub(crate) trait Incoming: Send {
+    /// Fills `buffer`, waiting for the peer as long as it takes.
+    fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError>;
+}
+
+/// Both halves of a transport with the frames that were put aside.
+pub(crate) struct Connection {
+    outgoing: Mutex<Box<dyn Outgoing>>,
+    inbox: Mutex<Inbox>,
+    /// The inbox changed: a frame came, the turn to read is free, or the connection failed.
+    changed: Condvar,
+}
+
+struct Inbox {
+    /// Away while a lane reads.
+    incoming: Option<Box<dyn Incoming>>,
+    lanes: Vec<PutAside>,
+    has_failed: bool,
+}
+
+/// Frames of a lane that another lane has read.
+struct PutAside {
+    frames: VecDeque<(FrameHeader, Vec<u8>)>,
+    /// Bytes of them, headers included.
+    bytes: u64,
+    limit_bytes: u64,
+}
+
+/// How a lane comes to its next frame.
+enum Next {
+    /// It was put aside.
+    Frame(FrameHeader, Vec<u8>),
+    /// It is this lane's turn to read.
+    Read(Box<dyn Incoming>),
+}
+
+/// What is due on a lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Due {
+    /// Number of the lane.
+    pub(crate) lane: u8,
+    /// Payload bytes of the frame.
+    pub(crate) length: usize,
+    /// Bytes of the message that the frame begins, or continues.
+    pub(crate) message_bytes: usize,
+}
+
+impl Connection {
+    /// A connection with one lane, number 0.
+    pub(crate) fn new(outgoing: Box<dyn Outgoing>, incoming: Box<dyn Incoming>) -> Self {
+        let inbox = Inbox {
+            incoming: Some(incoming),
+            lanes: vec![PutAside { frames: VecDeque::new(), bytes: 0, limit_bytes: u64::MAX }],
+            has_failed: false,
+        };
+        Self { outgoing: Mutex::new(outgoing), inbox: Mutex::new(inbox), changed: Condvar::new() }
+    }
+
+    /// Opens a lane and returns its number; from now on at most `limits` bytes of lane `existing` and
+    /// of the new one are put aside.
+    pub(crate) fn add_lane(&self, existing: u8, limits: [u64; 2]) -> Result<u8, NetError> {
+        let mut inbox = self.inbox();
+        let number = u8::try_from(inbox.lanes.len()).unwrap_or(u8::MAX);
+        if number >= MAX_LANES {
+            return Err(NetError::LanesExhausted);
+        }
+        if let Some(lane) = inbox.lanes.get_mut(usize::from(existing)) {
+            lane.limit_bytes = limits[0];
+        }
+        let limit_bytes = limits[1];
+        inbox.lanes.push(PutAside { frames: VecDeque::new(), bytes: 0, limit_bytes });
+        Ok(number)
+    }
+
+    /// Queues one frame.
+    pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), NetError> {
+        let sent = self.outgoing().send(frame);
+        sent.map_err(|error| self.fail(error))
+    }
+
+    /// Waits for the next frame of a lane and appends its payload to `message`, once `admit` has
+    /// accepted its header.
+    pub(crate) fn recv(
+        &self,
+        due: Due,
+        message: &mut Vec<u8>,
+        admit: impl FnOnce(FrameHeader) -> Result<(), NetError>,
+    ) -> Result<(), NetError> {
+        let (incoming, result) = match self.next(due.lane)? {
+            Next::Frame(header, payload) => {
+                let result = check_length(header, due.length).and_then(|()| admit(header));
+                if message.is_empty() && due.message_bytes == payload.len() {
+                    *message = payload;
+                } else {
+                    message.reserve_exact(due.message_bytes.saturating_sub(message.len()));
+                    message.extend_from_slice(&payload);
+                }
+                (None, result)
+            }
+            Next::Read(mut incoming) => {
+                let result = self.read(&mut *incoming, due, message, admit);
+                (Some(incoming), result)
+            }
+        };
+        // A failed connection is marked before another lane may read on, from the wrong position.
+        let result = result.map_err(|error| self.fail(error));
+        if let Some(incoming) = incoming {
+            self.inbox().incoming = Some(incoming);
+            self.changed.notify_all();
+        }
+        result
+    }
+
+    /// Waits until everything queued is handed over, and lets nothing more be sent.
+    pub(crate) fn finish(&self) -> Result<(), NetError> {
+        let finished = self.outgoing().finish();
+        finished.map_err(|error| self.fail(error))
+    }
+
+    /// Ends the connection because of `error`; returns [`NetError::OtherLane`] instead if it has
+    /// ended before, since the error then follows from that.
+    pub(crate) fn fail(&self, error: NetError) -> NetError {
+        if std::mem::replace(&mut self.inbox().has_failed, true) {
+            return NetError::OtherLane;
+        }
+        let mut outgoing = self.outgoing();
+        let cause = outgoing.failure();
+        outgoing.abort();
+        drop(outgoing);
+        self.changed.notify_all();
+        if error.blame() == Blame::Network { cause.unwrap_or(error) } else { error }
+    }
+
+    /// Waits for a frame that was put aside for `lane`, or for the turn to read.
+    fn next(&self, lane: u8) -> Result<Next, NetError> {
+        let mut inbox = self.inbox();
+        loop {
+            if inbox.has_failed {
+                return Err(NetError::OtherLane);
+            }
+            if let Some(lane) = inbox.lanes.get_mut(usize::from(lane))
+                && let Some((header, payload)) = lane.frames.pop_front()
+            {
+                lane.bytes -= frame_bytes(header);
+                return Ok(Next::Frame(header, payload));
+            }
+            if let Some(incoming) = inbox.incoming.take() {
+                return Ok(Next::Read(incoming));
+            }
+            inbox = self.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Reads frames until one of the lane that is due has come.
+    fn read(
+        &self,
+        incoming: &mut dyn Incoming,
+        due: Due,
+        message: &mut Vec<u8>,
+        admit: impl FnOnce(FrameHeader) -> Result<(), NetError>,
+    ) -> Result<(), NetError> {
+        loop {
+            let mut bytes = [0; HEADER_BYTES];
+            incoming.recv_exact(&mut bytes)?;
+            let header = FrameHeader::decode(bytes);
+            if header.lane == due.lane {
+                check_length(header, due.length)?;
+                admit(header)?;
+                if message.is_empty() {
+                    message.reserve_exact(due.message_bytes);
+                }
+                let start = message.len();
+                message.resize(start + due.length, 0);
+                return incoming.recv_exact(&mut message[start..]);
+            }
+            self.check_room(header)?;
+            let mut payload = vec![0; header.payload_bytes as usize];
+            incoming.recv_exact(&mut payload)?;
+            if let Some(lane) = self.inbox().lanes.get_mut(usize::from(header.lane)) {
+                lane.bytes += frame_bytes(header);
+                lane.frames.push_back((header, payload));
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Refuses a frame for another lane that does not exist or holds as much as it may.
+    fn check_room(&self, header: FrameHeader) -> Result<(), NetError> {
+        let inbox = self.inbox();
+        let lane = inbox.lanes.get(usize::from(header.lane));
+        let lane = lane.ok_or(NetError::NoLane { found: header.lane })?;
+        let found = header.payload_bytes as usize;
+        if found > MAX_PAYLOAD_BYTES {
+            return Err(NetError::UnexpectedLength { expected: MAX_PAYLOAD_BYTES, found });
+        }
+        if lane.bytes.saturating_add(frame_bytes(header)) > lane.limit_bytes {
+            let limit_bytes = lane.limit_bytes;
+            return Err(NetError::Flooded { lane: header.lane, limit_bytes });
+        }
+        Ok(())
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Box<dyn Outgoing>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn frame_bytes(header: FrameHeader) -> u64 {
+    HEADER_BYTES as u64 + u64::from(header.payload_bytes)
+}
+
+fn check_length(header: FrameHeader, expected: usize) -> Result<(), NetError> {
+    let found = header.payload_bytes as usize;
+    if found == expected { Ok(()) } else { Err(NetError::UnexpectedLength { expected, found }) }
+}

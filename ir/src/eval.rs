@@ -1,6 +1,7 @@
 //! The reference evaluator: the one executable meaning of a plan with its weights.
 //!
-//! A secure run equals it bit for bit. Values are plain integers, whatever they live as; an
+//! A secure run equals it bit for bit; one whose plan rounds early equals [`evaluate_rounded`] given
+//! its shares, and [`evaluate`] but for a few elements that differ by one. Values are plain integers, whatever they live as; an
 //! accumulator wraps mod `2^l` after bias and again after the rounding constant, exactly as the
 //! shares do.
 
@@ -9,9 +10,12 @@ mod linear;
 pub use linear::convolve;
 
 use crate::geometry::{Chw, Window};
+use crate::integer::IntRange;
 use crate::plan::weights::{LinearWeights, ServerWeights, TableEntries};
 use crate::plan::{LayerKind, Plan};
-use crate::secure::{CombineOp, CombineTerm, Domain, LinearOp};
+use crate::protocol::requantize::RequantizeWidths;
+use crate::rounding::EarlyRounding;
+use crate::secure::{CombineOp, CombineTerm, Domain, LinearOp, ValueType};
 
 /// Everything that one inference computes, for reports and comparisons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,32 @@ pub fn evaluate_observed(
     x: &[i64],
     observe: &mut dyn FnMut(usize, &[i64]),
 ) -> Result<Evaluation, EvalError> {
+    run(plan, weights, x, observe, &mut |_, _| false)
+}
+
+/// Like [`evaluate`], with early rounding: the meaning of a secure run given its shares. `round` gets
+/// the index of a requantization and the accumulators that it reads, puts in their place what both
+/// parties' rounded words stand for, mod `2^(l-e)`, signed, and returns true; or it returns false, and
+/// the exact ones are taken.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_rounded(
+    plan: &Plan,
+    weights: &ServerWeights,
+    x: &[i64],
+    round: &mut dyn FnMut(usize, &mut [i64]) -> bool,
+) -> Result<Evaluation, EvalError> {
+    run(plan, weights, x, &mut |_, _| {}, round)
+}
+
+fn run(
+    plan: &Plan,
+    weights: &ServerWeights,
+    x: &[i64],
+    observe: &mut dyn FnMut(usize, &[i64]),
+    round: &mut dyn FnMut(usize, &mut [i64]) -> bool,
+) -> Result<Evaluation, EvalError> {
     let expected = plan.spec().input.shape.len();
     if x.len() != expected {
         return Err(EvalError::InputLength { expected, found: x.len() });
@@ -94,14 +124,15 @@ pub fn evaluate_observed(
                 wrapped(sums, op.acc_bits)
             }
             LayerKind::Requantize { widths, range, .. } => {
-                let offset = widths.offset(range.lo).cast_signed() >> widths.guard_bits;
-                let requantize = |acc: &i64| {
-                    let moved = wrap(acc.wrapping_add(offset), widths.acc_bits);
-                    range.lo + (moved >> widths.shift).clamp(0, range.hi - range.lo)
-                };
-                first.iter().map(requantize).collect()
+                let mut rounded = first.to_vec();
+                match EarlyRounding::of(from.domain) {
+                    Some(rounding) if !round(index, &mut rounded) => {
+                        requantized(&rounding.exact_widths(widths), *range, first)
+                    }
+                    _ => requantized(widths, *range, &rounded),
+                }
             }
-            LayerKind::MaxPool { window } => {
+            LayerKind::MaxPool { window, .. } => {
                 let smallest = match from.domain {
                     Domain::Client { range } => range.lo,
                     Domain::Boolean { lo, .. } => lo,
@@ -112,17 +143,14 @@ pub fn evaluate_observed(
                 fold_windows(window, from.shape, to.shape, first, smallest, i64::max)
             }
             LayerKind::Table { widths, lo } => {
-                let Domain::Boolean { lo: first_index, .. } = from.domain else {
-                    return Err(EvalError::Weights);
-                };
                 let table = tensors.tables.next().ok_or(EvalError::Weights)?;
                 let plane = to.shape.len() / to.shape.channels.max(1);
-                let look_up = |(i, value): (usize, &i64)| {
+                let indices = table_indices(&types, &operands).ok_or(EvalError::Weights)?;
+                let look_up = |(i, &index): (usize, &usize)| {
                     let entries = table.of_channel(i / plane.max(1), widths.input_bits);
-                    let index = usize::try_from(value.wrapping_sub(first_index)).ok();
-                    index.and_then(|index| entries.get(index)).map_or(0, |&e| i64::from(e)) + lo
+                    entries.get(index).map_or(0, |&entry| i64::from(entry)) + lo
                 };
-                first.iter().enumerate().map(look_up).collect()
+                indices.iter().enumerate().map(look_up).collect()
             }
             LayerKind::View(view) => {
                 let sources = view.sources(from.shape).ok_or(EvalError::Weights)?;
@@ -130,6 +158,11 @@ pub fn evaluate_observed(
                 sources.into_iter().map(|source| pick(source).unwrap_or(0)).collect()
             }
             LayerKind::Concat => operands.concat(),
+            LayerKind::Top { k } => {
+                let mut indices: Vec<usize> = (0..first.len()).collect();
+                indices.sort_by_key(|&index| (std::cmp::Reverse(first[index]), index));
+                indices.iter().take(*k as usize).map(|&index| index as i64).collect()
+            }
             LayerKind::Reshape(_)
             | LayerKind::ToArithmetic { .. }
             | LayerKind::ToBoolean { .. }
@@ -158,6 +191,30 @@ struct Tensors<'a> {
 pub fn wrap(value: i64, bits: u32) -> i64 {
     let unused = i64::BITS - bits;
     (value << unused) >> unused
+}
+
+/// `clamp((acc + offset) >> shift)` of accumulators without guard bits.
+fn requantized(widths: &RequantizeWidths, range: IntRange, accumulators: &[i64]) -> Vec<i64> {
+    let offset = widths.offset(range.lo).cast_signed() >> widths.guard_bits;
+    let requantize = |acc: &i64| {
+        let moved = wrap(acc.wrapping_add(offset), widths.acc_bits);
+        range.lo + (moved >> widths.shift).clamp(0, range.hi - range.lo)
+    };
+    accumulators.iter().map(requantize).collect()
+}
+
+/// The index of every element in its table: the operands' bits, those of the first the lowest.
+fn table_indices(types: &[ValueType], operands: &[&[i64]]) -> Option<Vec<usize>> {
+    let mut indices = vec![0; operands.first()?.len()];
+    let mut shift = 0;
+    for (operand, values) in types.iter().zip(operands) {
+        let Domain::Boolean { bits, lo } = operand.domain else { return None };
+        for (index, value) in indices.iter_mut().zip(*values) {
+            *index |= usize::try_from(value.wrapping_sub(lo)).ok()? << shift;
+        }
+        shift += bits;
+    }
+    Some(indices)
 }
 
 fn linear(op: &LinearOp, weights: &LinearWeights, x: &[i64]) -> Vec<i64> {

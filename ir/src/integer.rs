@@ -290,17 +290,39 @@ pub struct MaxPoolOp {
     pub window: Window,
 }
 
-/// A function of integers in `input`, given by its values. The values are the server's secret, their
+/// A function of one or two integers, given by its values. The values are the server's secret, their
 /// range is public.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableOp {
-    /// The integers that the function is defined on: at most 256.
-    pub input: IntRange,
+    /// The integers that the function is defined on, by operand: of at most 8 bits together.
+    pub inputs: Vec<IntRange>,
     /// The values that it takes; at most 256 integers.
     pub output: IntRange,
-    /// `f(input.lo), f(input.lo + 1), ...`: one table for all channels, or one after the other for
-    /// each.
+    /// `f(lo), f(lo + 1), ...`, of two operands the first the fastest: one table for all channels, or
+    /// one after the other for each.
     pub values: Vec<i64>,
+}
+
+impl TableOp {
+    /// Values of one table; `None` if they are more than `usize` counts.
+    #[must_use]
+    pub fn size(&self) -> Option<usize> {
+        self.inputs.iter().try_fold(1_usize, |size, range| {
+            let length = usize::try_from(range.hi.checked_sub(range.lo)?).ok()?.checked_add(1)?;
+            size.checked_mul(length)
+        })
+    }
+
+    /// Where in a table the value of `operands` is; beyond the function's inputs that of the nearest
+    /// integers.
+    #[must_use]
+    pub fn position(&self, operands: &[i64]) -> Option<usize> {
+        self.inputs.iter().zip(operands).rev().try_fold(0_usize, |position, (range, &x)| {
+            let length = usize::try_from(range.hi.checked_sub(range.lo)?).ok()?.checked_add(1)?;
+            let at = usize::try_from(x.max(range.lo).min(range.hi).checked_sub(range.lo)?).ok()?;
+            position.checked_mul(length)?.checked_add(at)
+        })
+    }
 }
 
 /// Picks elements: output `[i0, i1, i2]` is the input element whose position along dimension

@@ -7,7 +7,7 @@
 //! - [`plan::Plan`]: the steps with parameters and layouts, as both parties run them.
 //!
 //! Beside them: the geometry and placement of kernels ([`geometry`], [`layout`]), the circuits of the
-//! interactive steps ([`protocol`]), the security table and noise bound ([`params`]), exact traffic
+//! interactive steps ([`protocol`]), rounding before them ([`rounding`]), the security table and noise bound ([`params`]), exact traffic
 //! ([`traffic`]), words as bytes ([`packing`]) and the reference evaluator ([`eval`]).
 
 pub mod diagnostic;
@@ -21,6 +21,7 @@ pub mod params;
 pub mod plan;
 pub mod preparation;
 pub mod protocol;
+pub mod rounding;
 pub mod secure;
 pub mod tensor;
 pub mod traffic;

@@ -44,6 +44,52 @@ pub enum Step {
     },
 }
 
+/// The two parties, as senders of random OTs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RotSender {
+    /// The server holds both pads, the client one.
+    Server,
+    /// The client holds both pads, the server one.
+    Client,
+}
+
+/// Rows of the OT extension that are made together: a plane of random OTs starts with new ones.
+pub const ROT_TILE_ROWS: u64 = 128;
+
+/// Random OTs that a step takes at once, in planes of one an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RotRun {
+    /// Who holds both pads.
+    pub sender: RotSender,
+    /// Random OTs an element.
+    pub planes: u64,
+    /// Elements of a plane.
+    pub elements: u64,
+    /// Bits of every pad that are used.
+    pub bits: u64,
+}
+
+impl RotRun {
+    /// Number of random OTs.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.planes.saturating_mul(self.elements)
+    }
+
+    /// Bytes of both pads, in words of 64 elements.
+    #[must_use]
+    pub fn pad_bytes(&self) -> u64 {
+        let plane = self.elements.div_ceil(64) * 8;
+        self.planes.saturating_mul(2 * self.bits).saturating_mul(plane)
+    }
+
+    /// Rows of the OT extension that they take: planes are filled up to [`ROT_TILE_ROWS`].
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.planes.saturating_mul(self.elements.div_ceil(ROT_TILE_ROWS) * ROT_TILE_ROWS)
+    }
+}
+
 /// Numbers of random OTs, by who sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RotCounts {
@@ -54,10 +100,26 @@ pub struct RotCounts {
 }
 
 impl RotCounts {
+    /// Sums a number of every run of `runs`.
+    pub fn sum<'a>(
+        runs: impl IntoIterator<Item = &'a RotRun>,
+        number: impl Fn(&RotRun) -> u64,
+    ) -> Self {
+        let mut counts = Self::default();
+        for run in runs {
+            let sum = match run.sender {
+                RotSender::Server => &mut counts.server_sends,
+                RotSender::Client => &mut counts.client_sends,
+            };
+            *sum = sum.saturating_add(number(run));
+        }
+        counts
+    }
+
     /// Both directions together.
     #[must_use]
     pub fn total(self) -> u64 {
-        self.server_sends + self.client_sends
+        self.server_sends.saturating_add(self.client_sends)
     }
 }
 
@@ -73,15 +135,27 @@ impl AddAssign for RotCounts {
 pub struct Traffic {
     /// Steps in order.
     pub steps: Vec<Step>,
-    /// Random OTs consumed.
-    pub rots: RotCounts,
+    /// Random OTs consumed, in the order in which they are taken.
+    pub rots: Vec<RotRun>,
 }
 
 impl Traffic {
     /// Traffic of `steps` that consume `rots`.
     #[must_use]
-    pub fn new(steps: Vec<Step>, rots: RotCounts) -> Self {
+    pub fn new(steps: Vec<Step>, rots: Vec<RotRun>) -> Self {
         Self { steps, rots }
+    }
+
+    /// Number of random OTs consumed.
+    #[must_use]
+    pub fn rot_counts(&self) -> RotCounts {
+        RotCounts::sum(&self.rots, RotRun::count)
+    }
+
+    /// Bytes of both pads of all random OTs consumed.
+    #[must_use]
+    pub fn pad_bytes(&self) -> u64 {
+        self.rots.iter().fold(0, |sum, run| sum.saturating_add(run.pad_bytes()))
     }
 
     /// Payload bytes of the largest message.
@@ -112,6 +186,57 @@ impl Traffic {
             Step::Down { count, bytes } => (up, down + count * size(*bytes)),
             Step::Exchange { up: u, down: d } => (up + size(*u), down + size(*d)),
         })
+    }
+}
+
+/// Most bytes on the wire, up and down, that can wait for their receiver while the parties run
+/// `steps`.
+///
+/// A party receives all that is due before it sends the next time. So what can wait for it are the
+/// messages between two that it sends, until the peer must wait for the second; one that crosses
+/// either of the two is among them.
+pub fn window_bytes<'a>(steps: impl IntoIterator<Item = &'a Step>) -> (u64, u64) {
+    let mut windows = [Window::default(); 2];
+    for step in steps {
+        let [up, down] = &mut windows;
+        match *step {
+            Step::Up { count: 0, .. } | Step::Down { count: 0, .. } => {}
+            Step::Up { count, bytes } => {
+                up.arrives(count.saturating_mul(wire_bytes(bytes)));
+                down.receiver_sends(0);
+            }
+            Step::Down { count, bytes } => {
+                down.arrives(count.saturating_mul(wire_bytes(bytes)));
+                up.receiver_sends(0);
+            }
+            Step::Exchange { up: bytes_up, down: bytes_down } => {
+                for (window, bytes) in [(up, bytes_up), (down, bytes_down)] {
+                    window.arrives(wire_bytes(bytes));
+                    window.receiver_sends(wire_bytes(bytes));
+                }
+            }
+        }
+    }
+    let [up, down] = windows;
+    (up.most, down.most)
+}
+
+/// What can wait in one direction.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    waiting: u64,
+    most: u64,
+}
+
+impl Window {
+    fn arrives(&mut self, bytes: u64) {
+        self.waiting = self.waiting.saturating_add(bytes);
+        self.most = self.most.max(self.waiting);
+    }
+
+    /// The receiver sends; `crossing` bytes may not have arrived before.
+    fn receiver_sends(&mut self, crossing: u64) {
+        self.waiting = crossing;
     }
 }
 
@@ -165,8 +290,27 @@ mod tests {
             (vec![exchange(), up(), down()], 3),
             (vec![Step::Up { count: 0, bytes: 1 }], 0),
         ] {
-            let traffic = Traffic::new(steps, RotCounts::default());
+            let traffic = Traffic::new(steps, Vec::new());
             assert_eq!(FlightClock::default().advance(&traffic), expected, "{traffic:?}");
+        }
+    }
+
+    #[test]
+    fn what_waits_lies_between_two_messages_of_the_receiver() {
+        let up = |count, bytes| Step::Up { count, bytes };
+        let down = |bytes| Step::Down { count: 1, bytes };
+        let exchange = |up, down| Step::Exchange { up, down };
+        for (steps, expected) in [
+            (vec![], (0, 0)),
+            (vec![up(3, 2), up(1, 12)], (50, 0)),
+            (vec![up(1, 2), down(2), up(1, 12)], (20, 10)),
+            (vec![up(1, 2), up(0, 90), down(0), down(0)], (10, 16)),
+            (vec![exchange(2, 12)], (10, 20)),
+            (vec![exchange(2, 12), exchange(32, 2)], (50, 30)),
+            (vec![exchange(2, 2), down(12), up(1, 2)], (10, 30)),
+            (vec![up(1, 2), exchange(12, 2), up(1, 22), down(2)], (50, 10)),
+        ] {
+            assert_eq!(window_bytes(&steps), expected, "{steps:?}");
         }
     }
 

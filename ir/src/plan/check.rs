@@ -5,7 +5,8 @@
 //!    term together; [`MAX_COEFFICIENTS`] of weight polynomials and [`MAX_CIPHERTEXT_COEFFICIENTS`] of
 //!    requests and of leaves a layer; [`MAX_TOTAL_ELEMENTS`] elements of values, and elements that
 //!    local steps read, [`MAX_PRODUCT_WORDS`] words of products, [`MAX_PARAMETER_SETS`] parameter
-//!    sets, and [`MAX_ROTS`] random OTs in all; [`MAX_MESSAGE_BYTES`] a message, and the keys.
+//!    sets, and [`MAX_ROTS`] random OTs in all; [`MAX_PAD_BYTES`] of random OTs a step;
+//!    [`MAX_MESSAGE_BYTES`] a message, and the keys.
 //! 2. Every step reads the input or results of earlier steps, and their domains and shapes are ones
 //!    that the step may read ([`SecureOp::result_type`]). Every value but the last is read.
 //! 3. The last step opens a value, and no other does.
@@ -13,6 +14,7 @@
 //!    index and layout is valid; coefficients of weight polynomials are below q; the parameters of
 //!    steps that merge responses have key switching.
 //! 5. The noise of all outputs together stays within the error budget, which is at most `2^-40`.
+//!    Of accumulators that are rounded, requantizations keep as many bits as the plan's bound wants.
 //! 6. Scales are positive and finite; the input range lies within 8 bits, and its zero point within
 //!    its type; the input's map and the preparation are finite, with a value for every channel, one
 //!    for all, or (of the preparation) none.
@@ -25,8 +27,10 @@ use crate::integer::{InputElement, NetworkInput};
 use crate::layout::ConvLayout;
 use crate::params::RlweParams;
 use crate::params::noise::{NoiseModel, is_allowed_budget, required_margin};
-use crate::protocol::requantize::RequantizeForm;
-use crate::secure::{CombineTerm, MAX_ELEMENTS, SecureOp, ValueType};
+use crate::protocol::to_arithmetic::ToArithmeticForm;
+use crate::rounding::{AccRounding, BOUNDS_LOG2};
+use crate::secure::{CombineTerm, Domain, MAX_ELEMENTS, SecureOp, ValueType};
+use crate::traffic::RotRun;
 
 /// Most steps of a plan.
 const MAX_LAYERS: usize = 10_000;
@@ -47,7 +51,7 @@ const MAX_PRODUCT_WORDS: usize = 1 << 44;
 const MAX_PARAMETER_SETS: usize = 64;
 
 /// Most window positions of all poolings together: each is a value of its own in the circuit.
-const MAX_POSITIONS: usize = 1 << 20;
+const MAX_POSITIONS: usize = 1 << 14;
 
 /// Most elements of all values together, and of all windows of local steps.
 const MAX_TOTAL_ELEMENTS: usize = 1 << 32;
@@ -57,6 +61,9 @@ const MAX_MESSAGE_BYTES: u64 = 1 << 30;
 
 /// Most random OTs of one inference.
 const MAX_ROTS: u64 = 1 << 34;
+
+/// Most bytes of both pads of the random OTs that one step holds at once.
+const MAX_PAD_BYTES: u64 = 1 << 31;
 
 /// A rule that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,22 +96,33 @@ impl Plan {
         plan.check_sizes()?;
         plan.check_choices()?;
         plan.check_parameter_sets()?;
-        plan.traffic = (0..plan.spec.layers.len()).map(|index| plan.count_layer(index)).collect();
-        if plan.rots().total() > MAX_ROTS {
-            return Err(PlanError {
-                is_too_large: true,
-                ..plan_error("needs too many random OTs")
-            });
+        let mut rots = 0_u64;
+        for index in 0..plan.spec.layers.len() {
+            let traffic = plan.count_layer(index);
+            rots = rots.saturating_add(traffic.rot_counts().total());
+            if rots > MAX_ROTS {
+                let error = plan_error("needs too many random OTs");
+                return Err(PlanError { is_too_large: true, ..error });
+            }
+            plan.traffic.push(traffic);
         }
         let (keys, _) = plan.setup_traffic().payload_bytes();
         if keys > MAX_MESSAGE_BYTES {
             return Err(PlanError { is_too_large: true, ..plan_error("its keys are too large") });
         }
-        for (layer, traffic) in plan.spec.layers.iter().zip(&plan.traffic) {
-            if traffic.largest_message() > MAX_MESSAGE_BYTES {
-                let what = "one of its messages is too large".to_owned();
+        for (index, (layer, traffic)) in plan.spec.layers.iter().zip(&plan.traffic).enumerate() {
+            let fail = |what: &str| {
                 let layer = Some(layer.name.clone());
-                return Err(PlanError { layer, what, is_too_large: true });
+                Err(PlanError { layer, what: what.to_owned(), is_too_large: true })
+            };
+            if traffic.largest_message() > MAX_MESSAGE_BYTES {
+                return fail("one of its messages is too large");
+            }
+            let largest_run = traffic.rots.iter().map(RotRun::rows).max().unwrap_or(0);
+            if plan.spec.ot.largest_message(largest_run) > MAX_MESSAGE_BYTES
+                || plan.held_pad_bytes(index) > MAX_PAD_BYTES
+            {
+                return fail("takes too many random OTs at once");
             }
         }
         Ok(plan)
@@ -141,7 +159,7 @@ impl Plan {
             };
             let too_large = || fail("its windows are too large");
             match &layer.kind {
-                LayerKind::MaxPool { window } => {
+                LayerKind::MaxPool { window, .. } => {
                     work = work.saturating_add(windows(window).ok_or_else(too_large)?);
                     positions = positions.saturating_add(window.kernel[0] * window.kernel[1]);
                 }
@@ -159,7 +177,8 @@ impl Plan {
                 | LayerKind::Concat
                 | LayerKind::ToArithmetic { .. }
                 | LayerKind::ToBoolean { .. }
-                | LayerKind::Open => {}
+                | LayerKind::Open
+                | LayerKind::Top { .. } => {}
             }
             if positions > MAX_POSITIONS {
                 return Err(too_large());
@@ -178,7 +197,11 @@ impl Plan {
         let outputs = self.linear_outputs();
         let margin = required_margin(outputs, self.spec.error_budget_log2);
         let mut work = 0_usize;
-        for layer in &self.spec.layers {
+        let fits = |index: usize, form: &ToArithmeticForm, bits: u32| {
+            let operand = self.operands(index).first().map(|value| value.domain);
+            matches!(operand, Some(Domain::Boolean { bits: planes, .. }) if form.is_valid(planes, bits))
+        };
+        for (index, layer) in self.spec.layers.iter().enumerate() {
             let fail = |what: String| {
                 let layer = Some(layer.name.clone());
                 PlanError { layer, what, is_too_large: false }
@@ -214,21 +237,28 @@ impl Plan {
                         return Err(fail("merges responses without keys for it".to_owned()));
                     }
                     let dropped = choice.request_drop_bits.max(choice.response_drop_bits);
-                    let output_bits = op.word_bits();
                     if dropped >= params.modulus_bits()
-                        || output_bits >= params.modulus_bits()
+                        || op.word_bits() >= params.modulus_bits()
                         || choice.weight_norm_squared_log2 > MAX_WEIGHT_NORM_LOG2
                     {
                         return Err(fail("drops or needs more bits than q has".to_owned()));
                     }
-                    if choice.noise_model().margin(params, output_bits) < margin {
+                    if choice.noise_model().margin(params, op.precise_bits()) < margin {
                         return Err(fail("its noise exceeds the error budget".to_owned()));
                     }
                 }
-                LayerKind::Requantize { form, .. }
-                    if !(1..=RequantizeForm::MAX_DIGIT_BITS).contains(&form.digit_bits) =>
+                LayerKind::Requantize { widths, form, .. } if !form.is_valid(widths) => {
+                    return Err(fail("its form does not fit its widths".to_owned()));
+                }
+                LayerKind::ToArithmetic { bits, form } if !fits(index, form, *bits) => {
+                    return Err(fail("its form does not fit its widths".to_owned()));
+                }
+                LayerKind::Requantize { widths, .. }
+                    if self.early_rounding(index).is_some()
+                        && !self.spec.rounding.allows(widths.shift) =>
                 {
-                    return Err(fail("digits have 1 to 4 bits".to_owned()));
+                    let bound = self.spec.rounding;
+                    return Err(fail(format!("rounds more than the plan's bound, {bound}")));
                 }
                 LayerKind::Requantize { .. }
                 | LayerKind::Combine(_)
@@ -239,7 +269,8 @@ impl Plan {
                 | LayerKind::Concat
                 | LayerKind::ToArithmetic { .. }
                 | LayerKind::ToBoolean { .. }
-                | LayerKind::Open => {}
+                | LayerKind::Open
+                | LayerKind::Top { .. } => {}
             }
         }
         Ok(())
@@ -297,8 +328,13 @@ fn check_header(spec: &PlanSpec) -> Result<(), PlanError> {
         let budget = spec.error_budget_log2;
         return Err(plan_error(format!("an error budget of 2^-{budget} is not allowed")));
     }
-    if ![1, 2, 4, 8].contains(&spec.ot_field_bits) {
-        return Err(plan_error(format!("OT field of {} bits", spec.ot_field_bits)));
+    if let AccRounding::Within { bound_log2 } = spec.rounding
+        && !BOUNDS_LOG2.contains(&bound_log2)
+    {
+        return Err(plan_error(format!("rounding within 2^-{bound_log2} is not allowed")));
+    }
+    if !spec.ot.is_supported() {
+        return Err(plan_error(format!("makes random OTs by {}", spec.ot)));
     }
     Ok(())
 }

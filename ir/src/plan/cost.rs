@@ -1,7 +1,10 @@
 //! The predicted cost of a plan, step by step: what reports show and runs are compared with.
 
-use super::{LayerKind, LinearStep, Plan};
+use super::{LayerKind, LinearStep, Plan, RotChunk};
 use crate::layout::PartyOperations;
+use crate::protocol::adder::AdderForm;
+use crate::protocol::max_pool::ComparisonForm;
+use crate::protocol::to_arithmetic::ToArithmeticForm;
 use crate::traffic::{FlightClock, RotCounts, Traffic};
 
 /// Exact traffic of one part of a run. Up is client to server; bytes are on the wire, headers
@@ -35,7 +38,7 @@ impl PartCost {
 
     fn of(traffic: &Traffic, clock: &mut FlightClock) -> Self {
         let (bytes_up, bytes_down) = traffic.wire_bytes();
-        Self { bytes_up, bytes_down, flights: clock.advance(traffic), rots: traffic.rots }
+        Self { bytes_up, bytes_down, flights: clock.advance(traffic), rots: traffic.rot_counts() }
     }
 }
 
@@ -53,7 +56,7 @@ pub struct LinearOperations {
 pub struct PlanCost {
     /// Handshake, base OT, keys: once a session.
     pub setup: PartCost,
-    /// OT extension, over all inferences.
+    /// OT extension, over all inferences; its flights are those of a lane of its own.
     pub correlations: PartCost,
     /// One entry a step, over all inferences.
     pub layers: Vec<PartCost>,
@@ -72,8 +75,8 @@ impl PlanCost {
 impl Plan {
     /// Counts the traffic of a session with `inferences` inferences, one after another.
     ///
-    /// Bytes and random OTs are multiples of those of one inference; flights can be fewer, since an
-    /// inference overlaps with the end of the one before.
+    /// Bytes and random OTs of steps are multiples of those of one inference; flights can be fewer,
+    /// since an inference overlaps with the end of the one before.
     #[must_use]
     pub fn cost(&self, inferences: u32) -> PlanCost {
         let mut clock = FlightClock::default();
@@ -82,9 +85,14 @@ impl Plan {
             correlations: PartCost::default(),
             layers: vec![PartCost::default(); self.layers().len()],
         };
-        let correlations = self.correlation_traffic();
+        let chunks: Vec<RotCounts> = self.rot_chunks().iter().map(RotChunk::rows).collect();
+        let (mut lane, mut stock) = (FlightClock::default(), RotCounts::default());
         for _ in 0..inferences {
-            cost.correlations.add(&PartCost::of(&correlations, &mut clock));
+            for &rows in &chunks {
+                let exchange =
+                    Traffic::new(vec![self.spec().ot.exchange(rows, &mut stock)], vec![]);
+                cost.correlations.add(&PartCost::of(&exchange, &mut lane));
+            }
             for (sum, traffic) in cost.layers.iter_mut().zip(self.layer_traffic()) {
                 sum.add(&PartCost::of(traffic, &mut clock));
             }
@@ -120,9 +128,14 @@ impl LayerKind {
                 "MatmulCoefficient"
             }
             Self::Linear { .. } => "ConvCoefficient",
-            Self::Requantize { .. } => "RequantizeRipple",
-            Self::MaxPool { .. } => "MaxPoolTree",
-            Self::ToArithmetic { .. } => "BitsToArithmetic",
+            Self::Requantize { form, .. } => match (form.sums, form.range) {
+                (AdderForm::Ripple, AdderForm::Ripple) => "RequantizeRipple",
+                _ => "RequantizeSelect",
+            },
+            Self::MaxPool { form: ComparisonForm::Ripple, .. } => "MaxPoolRipple",
+            Self::MaxPool { form: ComparisonForm::Tree, .. } => "MaxPoolTree",
+            Self::ToArithmetic { form: ToArithmeticForm::Direct, .. } => "BitsToArithmetic",
+            Self::ToArithmetic { form: ToArithmeticForm::Lifted(_), .. } => "BitsLifted",
             Self::Table { .. } => "TableLookup",
             Self::Combine(_)
             | Self::View(_)
@@ -130,6 +143,7 @@ impl LayerKind {
             | Self::Concat
             | Self::ToBoolean { .. } => "Local",
             Self::Open => "OpenToClient",
+            Self::Top { .. } => "TopMerge",
         }
     }
 }

@@ -7,19 +7,27 @@
 mod check;
 pub mod codec;
 pub mod cost;
+mod ot;
+pub mod reveal;
+mod rounding;
 mod traffic;
 pub mod weights;
 
 pub use check::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2, PlanError};
-pub use traffic::{HELLO_BYTES, open_bytes, to_arithmetic_bytes};
+pub use ot::{OtExtension, RotChunk};
+pub use rounding::RoundedStep;
+pub use traffic::{HELLO_BYTES, open_bytes};
 
 use crate::geometry::{Chw, Window};
 use crate::integer::{IntRange, NetworkInput, ValueId, View};
 use crate::layout::{ConvLayout, ConvTile};
 use crate::params::{RlweParams, RlweSpec};
 use crate::preparation::InputPreparation;
+use crate::protocol::max_pool::ComparisonForm;
 use crate::protocol::requantize::{RequantizeForm, RequantizeWidths};
 use crate::protocol::table::TableWidths;
+use crate::protocol::to_arithmetic::ToArithmeticForm;
+use crate::rounding::AccRounding;
 use crate::secure::{CombineOp, LinearOp, SecureOp, ValueType};
 use crate::traffic::Traffic;
 use serde::{Deserialize, Serialize};
@@ -63,18 +71,20 @@ pub struct PlanSpec {
     pub calibration: Option<Calibration>,
     /// The inference fails with probability at most `2^-error_budget_log2`.
     pub error_budget_log2: u32,
+    /// Whether accumulators are rounded before they are requantized.
+    pub rounding: AccRounding,
     /// The tensor that the client brings.
     pub input: NetworkInput,
     /// How raw pixels become the model's input.
     pub preparation: InputPreparation,
     /// ONNX name of the output.
     pub output_name: String,
-    /// Real value of one step of the integer output.
+    /// Real value of one step of the integer output; 1 if it is indices.
     pub output_scale: f64,
     /// RLWE parameter sets; each is a key of its own.
     pub rlwe: Vec<RlweSpec>,
-    /// Field width k of the SoftSpoken extension, in bits.
-    pub ot_field_bits: u32,
+    /// How random OTs are made.
+    pub ot: OtExtension,
     /// Steps in the order in which they run.
     pub layers: Vec<Layer>,
 }
@@ -137,8 +147,11 @@ pub enum LayerKind {
     MaxPool {
         /// The window.
         window: Window,
+        /// Form of the comparisons; without meaning on the client's own values.
+        form: ComparisonForm,
     },
-    /// The server's table, looked up for every element.
+    /// The server's table, looked up for every element; of two operands the bits of the first are the
+    /// lowest of the index.
     Table {
         /// Widths of the protocol.
         widths: TableWidths,
@@ -155,6 +168,8 @@ pub enum LayerKind {
     ToArithmetic {
         /// Width L of the shares in bits.
         bits: u32,
+        /// Form of the conversion.
+        form: ToArithmeticForm,
     },
     /// The client's values as shared bits.
     ToBoolean {
@@ -165,6 +180,11 @@ pub enum LayerKind {
     },
     /// Opens the result to the client.
     Open,
+    /// Indices of the largest values over the channels, the best first.
+    Top {
+        /// Number of indices.
+        k: u32,
+    },
 }
 
 impl LayerKind {
@@ -182,7 +202,8 @@ impl LayerKind {
             | Self::Concat
             | Self::ToArithmetic { .. }
             | Self::ToBoolean { .. }
-            | Self::Open => None,
+            | Self::Open
+            | Self::Top { .. } => None,
         }
     }
 
@@ -193,14 +214,15 @@ impl LayerKind {
             Self::Linear { op, .. } => SecureOp::Linear(*op),
             Self::Combine(op) => SecureOp::Combine(op.clone()),
             &Self::Requantize { widths, range, .. } => SecureOp::Requantize { widths, range },
-            &Self::MaxPool { window } => SecureOp::MaxPool { window },
+            &Self::MaxPool { window, .. } => SecureOp::MaxPool { window },
             &Self::Table { widths, lo } => SecureOp::Table { widths, lo },
             &Self::View(view) => SecureOp::View(view),
             &Self::Reshape(shape) => SecureOp::Reshape(shape),
             Self::Concat => SecureOp::Concat,
-            &Self::ToArithmetic { bits } => SecureOp::ToArithmetic { bits },
+            &Self::ToArithmetic { bits, .. } => SecureOp::ToArithmetic { bits },
             &Self::ToBoolean { bits, lo } => SecureOp::ToBoolean { bits, lo },
             Self::Open => SecureOp::Open,
+            &Self::Top { k } => SecureOp::Top { k },
         }
     }
 }

@@ -7,10 +7,12 @@ use crate::params::security::COMPUTATIONAL_SECURITY_BITS;
 use crate::protocol::count::CountMachine;
 use crate::protocol::max_pool::max_over_positions;
 use crate::protocol::open;
+use crate::protocol::plane_bytes;
 use crate::protocol::requantize::requantize;
-use crate::protocol::{packed_bytes, plane_bytes};
+use crate::protocol::to_arithmetic::bit_product_rots;
+use crate::protocol::top::{self, TopSource};
 use crate::secure::Domain;
-use crate::traffic::{RotCounts, Step, Traffic};
+use crate::traffic::{RotCounts, RotRun, Step, Traffic, window_bytes};
 
 /// Bytes of the first message of either party: protocol magic and version, role, plan digest, nonce
 /// and number of inferences.
@@ -19,48 +21,48 @@ pub const HELLO_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
 /// Bytes of a point of the base OT's group.
 const POINT_BYTES: u64 = 32;
 
-/// Bytes of a 128-bit block.
-const BLOCK_BYTES: u64 = 16;
-
-/// Columns of the OT extension matrix.
-const COLUMNS: u64 = COMPUTATIONAL_SECURITY_BITS as u64;
-
 impl Plan {
-    /// Set-up of a session: hello, base OT and tree both ways; for every parameter set the key that
-    /// encrypts zeros, and one for every Galois element of merging.
+    /// Set-up of a session: hello, base OT and OT extension both ways; for every parameter set the key
+    /// that encrypts zeros, and one for every Galois element of merging.
     #[must_use]
     pub fn setup_traffic(&self) -> Traffic {
         let exchange = |bytes| Step::Exchange { up: bytes, down: bytes };
         let mut steps = vec![
             exchange(HELLO_BYTES as u64),
             exchange(POINT_BYTES),
-            exchange(COLUMNS * POINT_BYTES),
-            exchange(2 * BLOCK_BYTES * (COLUMNS - COLUMNS / self.field_bits())),
+            exchange(u64::from(COMPUTATIONAL_SECURITY_BITS) * POINT_BYTES),
         ];
+        steps.extend(self.spec().ot.setup_bytes().into_iter().map(exchange));
         for (set, params) in self.rlwe().iter().enumerate() {
             let galois_keys = self.galois_spacings(set).len() as u64;
             steps.push(Step::Up { count: 1, bytes: params.polynomial_bytes(0) });
             steps.push(Step::Up { count: galois_keys, bytes: params.galois_key_bytes() });
         }
-        Traffic::new(steps, RotCounts::default())
+        Traffic::new(steps, Vec::new())
     }
 
-    /// Random OTs that one inference consumes.
+    /// Random OTs that one inference consumes, in the order in which it takes them.
+    pub fn rot_runs(&self) -> impl Iterator<Item = &RotRun> {
+        self.layer_traffic().iter().flat_map(|traffic| &traffic.rots)
+    }
+
+    /// Number of random OTs that one inference consumes.
     #[must_use]
     pub fn rots(&self) -> RotCounts {
-        let mut rots = RotCounts::default();
-        self.layer_traffic().iter().for_each(|traffic| rots += traffic.rots);
-        rots
+        RotCounts::sum(self.rot_runs(), RotRun::count)
     }
 
-    /// OT extension for one inference, one batch each way.
+    /// Most bytes of pads that step `index` holds and has not used: a table uses up every run before it
+    /// takes the next, other steps may take all of theirs before the first message.
     #[must_use]
-    pub fn correlation_traffic(&self) -> Traffic {
-        let rots = self.rots();
-        let corrections = COLUMNS / self.field_bits() - 1;
-        let bytes = |rots: u64| corrections * rots.div_ceil(8);
-        let step = Step::Exchange { up: bytes(rots.server_sends), down: bytes(rots.client_sends) };
-        Traffic::new(vec![step], RotCounts::default())
+    pub fn held_pad_bytes(&self, index: usize) -> u64 {
+        let Some(traffic) = self.layer_traffic().get(index) else { return 0 };
+        match self.layers().get(index).map(|layer| &layer.kind) {
+            Some(LayerKind::Table { .. }) => {
+                traffic.rots.iter().map(RotRun::pad_bytes).max().unwrap_or(0)
+            }
+            _ => traffic.pad_bytes(),
+        }
     }
 
     /// Traffic of every step.
@@ -84,7 +86,7 @@ impl Plan {
                 let Ok(_) = requantize(&mut machine, widths, form);
                 machine.finish()
             }
-            LayerKind::MaxPool { window } => {
+            &LayerKind::MaxPool { window, form } => {
                 // The client pools its own values by itself.
                 let Domain::Boolean { bits, .. } = operand.domain else {
                     return Traffic::default();
@@ -93,20 +95,16 @@ impl Plan {
                 let mut machine = CountMachine::new(output.shape.len());
                 let positions = window.kernel[0] * window.kernel[1];
                 let value = vec![(); bits as usize];
-                let Ok(_) = max_over_positions(&mut machine, vec![value; positions]);
+                let Ok(_) = max_over_positions(&mut machine, vec![value; positions], form);
                 machine.finish()
             }
-            LayerKind::ToArithmetic { bits } => {
-                let Domain::Boolean { bits: planes, .. } = operand.domain else {
-                    return Traffic::default();
-                };
-                let (up, down) = to_arithmetic_bytes(elements, planes, *bits);
-                let rots = RotCounts {
-                    server_sends: u64::from(planes) * elements as u64,
-                    client_sends: 0,
-                };
-                Traffic::new(vec![Step::Exchange { up, down }], rots)
-            }
+            LayerKind::ToArithmetic { bits, form } => match operand.domain {
+                Domain::Boolean { bits: planes, .. } => form.traffic(elements, planes, *bits),
+                Domain::Client { .. }
+                | Domain::Arithmetic { .. }
+                | Domain::Accumulator { .. }
+                | Domain::Revealed => Traffic::default(),
+            },
             LayerKind::Table { widths, .. } => widths.traffic(elements),
             LayerKind::Combine(_)
             | LayerKind::View(_)
@@ -121,11 +119,31 @@ impl Plan {
                 Domain::Boolean { bits, .. } => open::bits_traffic(elements, bits),
                 Domain::Client { .. } | Domain::Revealed => Traffic::default(),
             },
+            LayerKind::Top { k } => {
+                let source = match operand.domain {
+                    Domain::Accumulator { acc_bits, guard_bits, .. } => {
+                        TopSource::Words { acc_bits, guard_bits }
+                    }
+                    Domain::Arithmetic { bits, .. } => {
+                        TopSource::Words { acc_bits: bits, guard_bits: 0 }
+                    }
+                    Domain::Boolean { bits, .. } => TopSource::Bits { bits },
+                    Domain::Client { .. } | Domain::Revealed => return Traffic::default(),
+                };
+                top::traffic(source, elements, *k as usize)
+            }
         }
     }
 
-    fn field_bits(&self) -> u64 {
-        u64::from(self.spec().ot_field_bits)
+    /// Most bytes on the wire, up and down, that can wait for their receiver in the set-up and the
+    /// steps of a session.
+    #[must_use]
+    pub fn window_bytes(&self) -> (u64, u64) {
+        let setup = self.setup_traffic();
+        let layers = || self.layer_traffic().iter();
+        // Inferences follow one another, so the end of one meets the beginning of the next.
+        let parts = [&setup].into_iter().chain(layers()).chain(layers());
+        window_bytes(parts.flat_map(|traffic| &traffic.steps))
     }
 
     fn linear_traffic(&self, index: usize) -> Traffic {
@@ -159,25 +177,18 @@ impl LinearStep<'_> {
         let request = self.params.coefficient_bytes(window, self.choice.request_drop_bits);
         let response = self.params.polynomial_bytes(self.choice.response_drop_bits);
         let lifted = self.lifted_elements(operand).len();
-        let mut steps = Vec::new();
+        let (mut steps, mut rots) = (Vec::new(), Vec::new());
         if lifted > 0 {
             let op = self.op;
             let bits = op.plain_bits() - op.packing.field_bits();
-            let (up, down) = (plane_bytes(lifted), packed_bytes(lifted, bits));
+            let (up, down) = (plane_bytes(lifted), u64::from(bits) * plane_bytes(lifted));
             steps.push(Step::Exchange { up, down });
+            rots.push(bit_product_rots(lifted, bits));
         }
         steps.extend([
             Step::Up { count: counts.requests() as u64, bytes: request },
             Step::Down { count: counts.responses() as u64, bytes: response },
         ]);
-        Traffic::new(steps, RotCounts { server_sends: lifted as u64, client_sends: 0 })
+        Traffic::new(steps, rots)
     }
-}
-
-/// Payload bytes up and down of turning `planes` planes into shares mod `2^bits`: a choice bit and a
-/// correction of `bits - j - 1` bits an element for plane j.
-#[must_use]
-pub fn to_arithmetic_bytes(elements: usize, planes: u32, bits: u32) -> (u64, u64) {
-    let corrections = (0..planes).map(|j| packed_bytes(elements, bits - j - 1)).sum();
-    (u64::from(planes) * plane_bytes(elements), corrections)
 }

@@ -1,20 +1,24 @@
-//! The fused exact requantization: from shares of an accumulator to shared bits of the result.
+//! Requantization: from shares of an accumulator to shared bits of the shifted, clamped value.
 //!
-//! Notation: server word `x`, client word `y`, both mod `2^M` with `M = l+g`; `x + y = 2^g*acc +
-//! delta` with `0 <= delta < 2^g`. With `S = s+g` and `h = l-s-b >= 1` the circuit shares the bits of
+//! The words x (server) and y (client) of M = l+g bits satisfy `x + y = 2^g*acc + delta` with
+//! `0 <= delta < 2^g`. With `S = s+g` and `h = l-s-b >= 1` the circuit shares the bits of
 //! `clamp(floor((x+y) / 2^S), 0, limit)` of the signed sum, where b is the width of `limit`:
 //!
-//! 1. carry out of the low S bits, by comparing x with the complement of y in digits; none if S = 0;
-//! 2. sum bits `S..M` by a ripple of carries;
-//! 3. `kept`: sum bits, read as unsigned, at most `limit`. For `limit = 2^b - 1` the conjunction of
-//!    the top h bits' complements; else a chain from the lowest bit on that the ripple carries along;
+//! 1. carry out of the low S bits; none if S = 0;
+//! 2. sum bits `S..S+b` and the carry out of them;
+//! 3. `kept`: sum bits `S..M`, read as unsigned, are at most `limit`; and the sign, sum bit M-1;
 //! 4. `bit_j = (kept & sum_j) ^ (saturated & limit_j)`, `saturated = not_negative ^ kept`.
 //!
-//! Rounding constant, bias and offset are added to `x` before, so the guard bits and `delta` fall to
-//! the truncation. Derivation and security: docs/protocols/requantize.md.
+//! Each of the first three has several forms. Rounding constant, bias and offset are added to `x`
+//! before, so the guard bits and `delta` fall to the truncation. Derivation and security:
+//! docs/protocols/requantize.md.
 
-use super::{Digit, Equality, PlaneMachine, Products, conjunction, merge_comparisons};
+use super::PlaneMachine;
+use super::adder::{AdderForm, CarryForm, add, carry, compare, conjunction, half_sum, sum_bit};
+use super::circuit::{Circuit, Wire};
 use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
+use std::ops::Range;
 
 /// Widths of a requantization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,30 +79,47 @@ impl RequantizeWidths {
     }
 }
 
-/// How the comparison is split; chosen by the planner.
+/// How the circuit is laid out; chosen by the planner. All forms give the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequantizeForm {
-    /// Digit width m of the comparison, 1 to 4 bits: a 1-of-2^m OT a digit.
-    pub digit_bits: u32,
+    /// The carry out of the S bits that the shift removes.
+    pub carry: CarryForm,
+    /// The result's bits and the carry out of them.
+    pub sums: AdderForm,
+    /// The bits above the result, which tell whether it is in range.
+    pub range: AdderForm,
 }
 
 impl RequantizeForm {
-    /// Widest digit: its messages are drawn from one 128-bit pad a random OT.
-    pub const MAX_DIGIT_BITS: u32 = 4;
+    /// Whether it is a form of a requantization of `widths`.
+    #[must_use]
+    pub fn is_valid(&self, widths: &RequantizeWidths) -> bool {
+        self.carry.is_valid(widths.removed_bits())
+    }
+
+    /// All forms of a requantization of `widths`.
+    pub fn all(widths: &RequantizeWidths) -> impl Iterator<Item = Self> {
+        const ADDERS: [(AdderForm, AdderForm); 4] = [
+            (AdderForm::Ripple, AdderForm::Ripple),
+            (AdderForm::Ripple, AdderForm::Select),
+            (AdderForm::Select, AdderForm::Ripple),
+            (AdderForm::Select, AdderForm::Select),
+        ];
+        CarryForm::all(widths.removed_bits())
+            .flat_map(|carry| ADDERS.map(|(sums, range)| Self { carry, sums, range }))
+    }
 }
 
-/// The digits of the low `bits` bits of a word, lowest first; only the lowest needs no equality.
-pub fn digits(bits: u32, digit_bits: u32) -> impl Iterator<Item = Digit> {
-    (0..bits.div_ceil(digit_bits.max(1))).map(move |index| {
-        let low = index * digit_bits;
-        let equality = if index == 0 { Equality::Unused } else { Equality::Shared };
-        Digit { low, width: digit_bits.min(bits - low), equality }
-    })
+impl Display for RequantizeForm {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}+{}", self.carry, self.sums, self.range)
+    }
 }
 
 /// Runs the circuit; returns the result's planes, lowest bit first.
 ///
-/// **Security**: neither party learns anything; messages depend on widths and element count alone.
+/// **Security**: neither party learns anything; messages depend on widths, form and element count
+/// alone.
 ///
 /// # Errors
 /// The machine's error if an interactive step fails.
@@ -107,182 +128,161 @@ pub fn requantize<M: PlaneMachine>(
     widths: &RequantizeWidths,
     form: &RequantizeForm,
 ) -> Result<Vec<M::Plane>, M::Error> {
-    let leaves: Vec<Digit> = digits(widths.removed_bits(), form.digit_bits).collect();
-    let carry = if leaves.is_empty() {
-        None
+    let mut circuit = Circuit::default();
+    let outputs = build(&mut circuit, widths, form);
+    circuit.run(machine, Vec::new(), &outputs)
+}
+
+fn build(circuit: &mut Circuit, widths: &RequantizeWidths, form: &RequantizeForm) -> Vec<Wire> {
+    let removed = widths.removed_bits();
+    let above = removed + widths.result_bits;
+    let low = carry(circuit, 0..removed, form.carry);
+    let (sums, high) = add(circuit, removed..above, low, form.sums);
+    let within = at_most(circuit, &sums, widths.limit, form.sums);
+    let top = above..widths.word_bits();
+    // A sign alone needs no test for zero.
+    let Placement { kept, not_negative } = if form.range == AdderForm::Select && top.len() > 1 {
+        select_range(circuit, top, high, within)
     } else {
-        let runs = machine.compare_digits(&leaves)?;
-        merge_comparisons(machine, vec![runs])?.pop()
+        ripple_range(circuit, top, high, within)
     };
-    let Sums { planes: sums, within } = ripple(machine, widths, carry)?;
-    let (result, top) = sums.split_at(sums.len().min(widths.result_bits as usize));
-    let zeros: Vec<_> = top.iter().rev().map(|plane| machine.not(plane)).collect();
-    let Some(not_negative) = zeros.first().cloned() else { return Ok(result.to_vec()) };
-    let kept = if widths.is_full() { conjunction(machine, zeros)? } else { within };
-    let Some(kept) = kept else { return Ok(result.to_vec()) };
-    let saturated = machine.xor(&not_negative, &kept);
-    let bits = machine.and(&[Products { common: kept, others: result.to_vec() }])?;
-    let limited = |(index, plane): (usize, &M::Plane)| {
-        if widths.limit >> index & 1 == 1 { machine.xor(&saturated, plane) } else { plane.clone() }
+    let saturated = circuit.xor(not_negative, kept);
+    let bits = circuit.product_list(kept, &sums);
+    let limited = |(index, bit): (usize, Wire)| {
+        if widths.limit >> index & 1 == 1 { circuit.xor(saturated, bit) } else { bit }
     };
-    Ok(bits.iter().flatten().enumerate().map(limited).collect())
+    bits.into_iter().enumerate().map(limited).collect()
 }
 
-/// The sum bits that are not removed.
-struct Sums<P> {
-    /// The bits, lowest first.
-    planes: Vec<P>,
-    /// Whether they are at most the limit when read as unsigned; none if the limit is full.
-    within: Option<P>,
+/// Where the sum lies.
+struct Placement {
+    /// From zero to the limit.
+    kept: Wire,
+    /// From zero on.
+    not_negative: Wire,
 }
 
-/// Adds the two words from the lowest bit that is not removed on, given the carry into it, if any.
-///
-/// One exchange a bit; the comparison goes along with the carries, and takes one more for the sign.
-fn ripple<M: PlaneMachine>(
-    machine: &mut M,
-    widths: &RequantizeWidths,
-    mut carry: Option<M::Plane>,
-) -> Result<Sums<M::Plane>, M::Error> {
-    let mut planes = Vec::new();
-    // Whether the bits so far are at most the limit's; none as long as they must be.
-    let mut within: Option<M::Plane> = None;
-    for bit in widths.removed_bits()..widths.word_bits() {
-        let (x, y) = (machine.server_bit(bit), machine.client_bit(bit));
-        let (x_carry, y_carry) = match &carry {
-            Some(carry) => (machine.xor(&x, carry), machine.xor(&y, carry)),
-            None => (x, y.clone()),
-        };
-        let sum = machine.xor(&x_carry, &y);
-        let limit_bit = widths.limit.checked_shr(bit - widths.removed_bits()).unwrap_or(0) & 1;
-
-        let mut groups = Vec::new();
-        if let Some(below) = &within {
-            let (common, other) = if limit_bit == 0 {
-                (machine.not(&sum), below.clone())
-            } else {
-                (sum.clone(), machine.not(below))
-            };
-            groups.push(Products { common, others: vec![other] });
-        }
-        if bit + 1 < widths.word_bits() {
-            groups.push(Products { common: x_carry, others: vec![y_carry] });
-        }
-        let products = if groups.is_empty() { Vec::new() } else { machine.and(&groups)? };
-        let mut products = products.into_iter().flatten();
-        within = match (within, limit_bit) {
-            (Some(_), 0) => products.next(),
-            (Some(_), _) => products.next().map(|exceeds| machine.not(&exceeds)),
-            (None, 0) if !widths.is_full() => Some(machine.not(&sum)),
-            (None, _) => None,
-        };
-        if let Some(product) = products.next() {
-            carry = Some(carry.map_or(product.clone(), |carry| machine.xor(&carry, &product)));
-        }
-        planes.push(sum);
+/// From bit to bit; the products of the range go along with the carries.
+fn ripple_range(
+    circuit: &mut Circuit,
+    top: Range<u32>,
+    mut carry: Option<Wire>,
+    within: Option<Wire>,
+) -> Placement {
+    let sign = top.end - 1;
+    let mut kept = within;
+    for bit in top.start..sign {
+        let (sums, next) = add(circuit, bit..bit + 1, carry, AdderForm::Ripple);
+        carry = next;
+        kept = sums.into_iter().fold(kept, |kept, sum| Some(is_zero_too(circuit, sum, kept)));
     }
-    Ok(Sums { planes, within })
+    let sum = sum_bit(circuit, sign, carry);
+    let not_negative = circuit.not(sum);
+    Placement { kept: is_zero_too(circuit, sum, kept), not_negative }
+}
+
+/// Whether a bit is zero and what is known of the bits below holds.
+fn is_zero_too(circuit: &mut Circuit, sum: Wire, below: Option<Wire>) -> Wire {
+    let zero = circuit.not(sum);
+    below.map_or(zero, |below| circuit.and(zero, below))
+}
+
+/// For both values of the carry into the top bits, of which that carry selects.
+fn select_range(
+    circuit: &mut Circuit,
+    top: Range<u32>,
+    carry: Option<Wire>,
+    within: Option<Wire>,
+) -> Placement {
+    let sign = top.end - 1;
+    let sign_half = half_sum(circuit, sign);
+    let zeros = top.clone().map(|bit| {
+        // As long as all bits below sum to zero, a carry comes out of them unless none is set.
+        let half = half_sum(circuit, bit);
+        let carry = circuit.server_any(top.start, bit);
+        let sum = circuit.xor(half, carry);
+        circuit.not(sum)
+    });
+    let zeros = zeros.collect();
+    let low = compare(circuit, top.start..sign, RANGE_DIGIT_BITS);
+    let (Some(low), Some(zero)) = (low, conjunction(circuit, zeros)) else {
+        return ripple_range(circuit, top, carry, within);
+    };
+    let sign = circuit.xor(sign_half, low.greater);
+    let (mut kept, mut negative) = (zero, sign);
+    if let Some(carry) = carry {
+        // With a carry the sum is zero if every bit of it is carried through.
+        let carried = circuit.and(low.equal, sign_half);
+        let change = circuit.xor(zero, carried);
+        let [of_sign, of_kept] = circuit.products(carry, [low.equal, change]);
+        (kept, negative) = (circuit.xor(zero, of_kept), circuit.xor(sign, of_sign));
+    }
+    let not_negative = circuit.not(negative);
+    let kept = within.map_or(kept, |within| circuit.and(within, kept));
+    Placement { kept, not_negative }
+}
+
+/// Digit width of the comparison of the bits above the result.
+const RANGE_DIGIT_BITS: u32 = 2;
+
+/// Whether `bits`, lowest first, are a number of at most `limit`; none if they always are.
+fn at_most(circuit: &mut Circuit, bits: &[Wire], limit: u32, form: AdderForm) -> Option<Wire> {
+    let limit_bit = |index: usize| limit >> index & 1 == 1;
+    let lowest = (0..bits.len()).find(|&index| !limit_bit(index))?;
+    let bits = bits.iter().enumerate().skip(lowest);
+    match form {
+        AdderForm::Ripple => bits.fold(None, |below, (index, &bit)| match below {
+            Some(below) if limit_bit(index) => {
+                let exceeds = circuit.not(below);
+                let exceeds = circuit.and(bit, exceeds);
+                Some(circuit.not(exceeds))
+            }
+            below => Some(is_zero_too(circuit, bit, below)),
+        }),
+        AdderForm::Select => {
+            let runs = bits.map(|(index, &bit)| {
+                if limit_bit(index) {
+                    PublicComparison { greater: None, equal: bit }
+                } else {
+                    PublicComparison { greater: Some(bit), equal: circuit.not(bit) }
+                }
+            });
+            let mut runs: Vec<_> = runs.collect();
+            while runs.len() > 1 {
+                let pairs = runs.chunks(2);
+                runs = pairs
+                    .map(|pair| match *pair {
+                        [low, high] => low.below(high, circuit),
+                        _ => pair[0],
+                    })
+                    .collect();
+            }
+            let exceeds = runs.pop()?.greater?;
+            Some(circuit.not(exceeds))
+        }
+    }
+}
+
+/// Shared bits compared with public ones.
+#[derive(Clone, Copy)]
+struct PublicComparison {
+    /// The shared bits are greater; none if they never are.
+    greater: Option<Wire>,
+    equal: Wire,
+}
+
+impl PublicComparison {
+    /// The comparison of these and the higher bits together.
+    fn below(self, high: Self, circuit: &mut Circuit) -> Self {
+        let others: Vec<Wire> = std::iter::once(self.equal).chain(self.greater).collect();
+        let products = circuit.product_list(high.equal, &others);
+        let greater = match (high.greater, products.get(1)) {
+            (Some(high), Some(&low)) => Some(circuit.xor(high, low)),
+            (high, low) => high.or(low.copied()),
+        };
+        Self { greater, equal: products[0] }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::clear::ClearMachine;
-
-    /// The definition, on one pair of words.
-    fn expected(widths: &RequantizeWidths, x: u64, y: u64) -> u64 {
-        let bits = widths.word_bits();
-        let sum = x.wrapping_add(y) << (64 - bits);
-        let value = (sum.cast_signed() >> (64 - bits)) >> widths.removed_bits();
-        value.clamp(0, i64::from(widths.limit)).cast_unsigned()
-    }
-
-    fn width_of(limit: u32) -> u32 {
-        u32::BITS - limit.leading_zeros()
-    }
-
-    #[test]
-    fn exhaustive_at_small_widths() {
-        for (acc_bits, guard_bits, shift, limits, digit_bits) in [
-            (6, 1, 2, 1..=7, 1),
-            (6, 1, 0, 1..=31, 2),
-            (7, 0, 3, 1..=7, 2),
-            (6, 0, 0, 1..=31, 2),
-            (7, 1, 4, 1..=3, 3),
-            (7, 1, 1, 8..=31, 4),
-            (5, 2, 0, 1..=15, 3),
-            (6, 2, 2, 1..=7, 2),
-            (4, 0, 0, 1..=7, 1),
-        ] {
-            for limit in limits {
-                let result_bits = width_of(limit);
-                let widths = RequantizeWidths { acc_bits, guard_bits, shift, result_bits, limit };
-                assert!(widths.is_valid(), "{widths:?}");
-                let words = 1_u64 << widths.word_bits();
-                let (x, y): (Vec<u64>, Vec<u64>) =
-                    (0..words).flat_map(|x| (0..words).map(move |y| (x, y))).unzip();
-                let mut machine = ClearMachine::new(&x, &y);
-                let form = RequantizeForm { digit_bits };
-                let planes = requantize(&mut machine, &widths, &form).unwrap();
-                assert_eq!(planes.len(), result_bits as usize);
-                for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
-                    let found: u64 =
-                        planes.iter().enumerate().map(|(j, plane)| u64::from(plane[i]) << j).sum();
-                    assert_eq!(found, expected(&widths, x, y), "{widths:?} {digit_bits} {x}+{y}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn widths_are_checked() {
-        let valid =
-            RequantizeWidths { acc_bits: 12, guard_bits: 1, shift: 4, result_bits: 3, limit: 5 };
-        let with_limit = |result_bits, limit| RequantizeWidths { result_bits, limit, ..valid };
-        for (widths, expected) in [
-            (valid, true),
-            (with_limit(3, 3), false),
-            (with_limit(3, 8), false),
-            (with_limit(0, 0), false),
-            (with_limit(9, 256), false),
-            (with_limit(7, 127), true),
-            (with_limit(8, 255), false),
-            (RequantizeWidths { guard_bits: 52, ..valid }, false),
-            (RequantizeWidths { guard_bits: u32::MAX, ..valid }, false),
-            (RequantizeWidths { shift: u32::MAX, ..valid }, false),
-        ] {
-            assert_eq!(widths.is_valid(), expected, "{widths:?}");
-        }
-    }
-
-    #[test]
-    fn guard_bit_and_delta_fall_to_the_truncation() {
-        let widths =
-            RequantizeWidths { acc_bits: 8, guard_bits: 1, shift: 3, result_bits: 3, limit: 7 };
-        for lo in [0, -4] {
-            for acc in -90_i64..90 {
-                for delta in 0..2 {
-                    let y = 0x155_u64;
-                    let raw = (2 * acc + delta).cast_unsigned().wrapping_sub(y);
-                    let x = raw.wrapping_add(widths.offset(lo)) & 0x1ff;
-                    let mut machine = ClearMachine::new(&[x], &[y]);
-                    let form = RequantizeForm { digit_bits: 2 };
-                    let planes = requantize(&mut machine, &widths, &form).unwrap();
-                    let found: i64 =
-                        planes.iter().enumerate().map(|(j, p)| i64::from(p[0]) << j).sum();
-                    assert_eq!(found + lo, ((acc + 4) >> 3).clamp(lo, lo + 7), "acc={acc}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn digits_cover_every_bit_once() {
-        for bits in 1..20 {
-            for digit_bits in 1..=RequantizeForm::MAX_DIGIT_BITS {
-                let covered: u32 = digits(bits, digit_bits).map(|digit| digit.width).sum();
-                assert_eq!(covered, bits);
-            }
-        }
-    }
-}
+mod tests;

@@ -39,6 +39,9 @@ pub enum Domain {
     /// `0 <= delta <= max_delta < 2^g`.
     /// They carry traces of the noise in `delta`, so only a requantization or an opening that removes
     /// it may use them, or a sum that hands it on; reordering them is local.
+    ///
+    /// With `rounded_bits = d > 0` a requantization alone reads them: `delta` exceeds that range by less
+    /// than `2^(d-1)` a unit of `max_delta`, either way, and [`crate::rounding`] takes its place.
     Accumulator {
         /// Accumulator width l in bits.
         acc_bits: u32,
@@ -46,6 +49,8 @@ pub enum Domain {
         guard_bits: u32,
         /// Largest delta: 1 from a linear layer, in a sum as much as its accumulators have together.
         max_delta: u32,
+        /// Low bits d of the words that are dropped before the requantization; 0 for an exact result.
+        rounded_bits: u32,
     },
     /// Exclusive-or shares of unsigned bits.
     Boolean {
@@ -63,8 +68,9 @@ impl std::fmt::Display for Domain {
         match self {
             Self::Client { .. } => write!(f, "client"),
             Self::Arithmetic { bits, .. } => write!(f, "arithmetic 2^{bits}"),
-            Self::Accumulator { acc_bits, guard_bits, .. } => {
-                write!(f, "accumulator 2^{acc_bits}+{guard_bits}")
+            Self::Accumulator { acc_bits, guard_bits, rounded_bits, .. } => {
+                write!(f, "accumulator 2^{acc_bits}+{guard_bits}")?;
+                if *rounded_bits > 0 { write!(f, " rounded by {rounded_bits}") } else { Ok(()) }
             }
             Self::Boolean { bits, .. } => write!(f, "boolean {bits}"),
             Self::Revealed => write!(f, "revealed"),
@@ -94,6 +100,9 @@ pub struct LinearOp {
     pub acc_bits: u32,
     /// Guard bits g of the result's shares.
     pub guard_bits: u32,
+    /// Low bits d of the result's words that its requantization drops, guard bits included: early
+    /// rounding. 0 for an exact result, else above g.
+    pub rounded_bits: u32,
     /// How many elements a coefficient holds.
     pub packing: Packing,
 }
@@ -109,6 +118,16 @@ impl LinearOp {
     #[must_use]
     pub fn word_bits(&self) -> u32 {
         self.plain_bits().saturating_add(self.guard_bits)
+    }
+
+    /// `log2` of `T/2^d`, which noise must stay within `q/2` of: the bits of a word that are right. In a
+    /// coefficient that holds several elements the upper ones need the whole word.
+    #[must_use]
+    pub fn precise_bits(&self) -> u32 {
+        match self.packing {
+            Packing::None => self.word_bits().saturating_sub(self.rounded_bits),
+            Packing::WithinChannel { .. } | Packing::CrossChannel { .. } => self.word_bits(),
+        }
     }
 
     /// Width of the shares that it reads.
@@ -205,7 +224,7 @@ pub enum SecureOp {
         /// The window.
         window: Window,
     },
-    /// The server's table, looked up for every element: boolean to boolean.
+    /// The server's table, looked up for every element of one operand or two: boolean to boolean.
     Table {
         /// Widths of the protocol.
         widths: TableWidths,
@@ -232,6 +251,12 @@ pub enum SecureOp {
     },
     /// Opens a value to the client, guard bits removed.
     Open,
+    /// Indices of the largest values over the channels, the best first, as shared bits: accumulator,
+    /// arithmetic or boolean to boolean.
+    Top {
+        /// Number of indices.
+        k: u32,
+    },
 }
 
 impl SecureOp {
@@ -251,6 +276,7 @@ impl SecureOp {
             Self::ToArithmetic { .. } => "to-arithmetic",
             Self::ToBoolean { .. } => "to-boolean",
             Self::Open => "open",
+            Self::Top { .. } => "top",
         }
     }
 }

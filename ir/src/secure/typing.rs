@@ -4,6 +4,9 @@ use super::{CombineOp, CombineTerm, Domain, LinearOp, MAX_FIELDS, Packing, Secur
 use crate::geometry::{Chw, Window};
 use crate::integer::{IntRange, ScaledTerm, View};
 use crate::protocol::requantize::RequantizeWidths;
+use crate::protocol::table::TableWidths;
+use crate::protocol::top;
+use crate::rounding::EarlyRounding;
 
 /// Widest share that words of 64 bits leave room for, guard bits included.
 pub const MAX_SHARE_BITS: u32 = 48;
@@ -81,22 +84,23 @@ impl SecureOp {
     /// # Errors
     /// [`TypeError`] if the step cannot read the operands. In particular an accumulator is read by
     /// [`SecureOp::Requantize`] and [`SecureOp::Open`], which remove its `delta`, and by steps whose
-    /// result is an accumulator again.
+    /// result is an accumulator again; one that is to be rounded is not opened.
     pub fn result_type(&self, operands: &[ValueType]) -> Result<ValueType, TypeError> {
         let rules = Rules { step: self.name() };
         let expected = match self {
             Self::Input { .. } => 0..=0,
             Self::Combine(op) => op.terms.len().max(1)..=op.terms.len().min(MAX_TERMS),
             Self::Concat => 1..=MAX_TERMS,
+            Self::Table { .. } => 1..=2,
             Self::Linear(_)
             | Self::Requantize { .. }
             | Self::MaxPool { .. }
-            | Self::Table { .. }
             | Self::View(_)
             | Self::Reshape(_)
             | Self::ToArithmetic { .. }
             | Self::ToBoolean { .. }
-            | Self::Open => 1..=1,
+            | Self::Open
+            | Self::Top { .. } => 1..=1,
         };
         rules.require(expected.contains(&operands.len()), "has another number of operands")?;
         let result = match (self, operands) {
@@ -105,6 +109,7 @@ impl SecureOp {
             }
             (Self::Combine(op), _) => rules.combine(op, operands)?,
             (Self::Concat, _) => rules.concat(operands)?,
+            (&Self::Table { widths, lo }, _) => rules.table(widths, lo, operands)?,
             (_, &[operand, ..]) => rules.unary(self, operand)?,
             (_, []) => return Err(rules.parameter("the operand is missing")),
         };
@@ -134,8 +139,7 @@ impl Rules {
 
     fn unary(self, op: &SecureOp, operand: ValueType) -> Result<ValueType, TypeError> {
         let ValueType { shape, domain } = operand;
-        let low =
-            |lo: i64| self.require(lo.unsigned_abs() <= MAX_LOW, "its lowest value is too far");
+        let low = |lo: i64| self.low(lo);
         match (op, domain) {
             (SecureOp::Linear(op), Domain::Client { .. } | Domain::Arithmetic { .. }) => {
                 self.linear(op, operand)
@@ -149,16 +153,6 @@ impl Rules {
             }
             (SecureOp::MaxPool { window }, Domain::Boolean { .. } | Domain::Client { .. }) => {
                 Ok(ValueType { shape: self.windows(window, shape)?, domain })
-            }
-            (&SecureOp::Table { widths, lo }, Domain::Boolean { bits, .. }) => {
-                low(lo)?;
-                self.require(
-                    widths.input_bits == bits
-                        && (1..=8).contains(&bits)
-                        && (1..=8).contains(&widths.result_bits),
-                    "a table has entries of 1 to 8 bits for values of 1 to 8 bits",
-                )?;
-                Ok(ValueType { shape, domain: Domain::Boolean { bits: widths.result_bits, lo } })
             }
             (SecureOp::View(view), _) => self.view(view, operand),
             (&SecureOp::Reshape(new), domain) if domain != Domain::Revealed => {
@@ -184,11 +178,48 @@ impl Rules {
                 Ok(ValueType { shape, domain: Domain::Boolean { bits, lo } })
             }
             (
-                SecureOp::Open,
-                Domain::Accumulator { .. } | Domain::Arithmetic { .. } | Domain::Boolean { .. },
-            ) => Ok(ValueType { shape, domain: Domain::Revealed }),
+                SecureOp::Open | SecureOp::Top { .. },
+                Domain::Accumulator { rounded_bits: 0, .. }
+                | Domain::Arithmetic { .. }
+                | Domain::Boolean { .. },
+            ) => {
+                let &SecureOp::Top { k } = op else {
+                    return Ok(ValueType { shape, domain: Domain::Revealed });
+                };
+                self.top(k, shape)
+            }
             _ => Err(self.domain(domain)),
         }
+    }
+
+    fn low(self, lo: i64) -> Result<(), TypeError> {
+        self.require(lo.unsigned_abs() <= MAX_LOW, "its lowest value is too far")
+    }
+
+    fn table(
+        self,
+        widths: TableWidths,
+        lo: i64,
+        operands: &[ValueType],
+    ) -> Result<ValueType, TypeError> {
+        self.low(lo)?;
+        let first = operands.first().ok_or(self.parameter("the operand is missing"))?;
+        let mut input_bits = 0_u32;
+        for operand in operands {
+            let Domain::Boolean { bits, .. } = operand.domain else {
+                return Err(self.domain(operand.domain));
+            };
+            if operand.shape != first.shape {
+                return Err(self.shape(operand.shape));
+            }
+            input_bits = input_bits.saturating_add(bits);
+        }
+        self.require(
+            widths.input_bits == input_bits && widths.is_valid(),
+            "a table has entries of 1 to 8 bits for values of 1 to 8 bits in all",
+        )?;
+        let domain = Domain::Boolean { bits: widths.result_bits, lo };
+        Ok(ValueType { shape: first.shape, domain })
     }
 
     fn linear(self, op: &LinearOp, operand: ValueType) -> Result<ValueType, TypeError> {
@@ -205,7 +236,12 @@ impl Rules {
             (1..=MAX_GUARD_BITS).contains(&op.guard_bits),
             "an accumulator has 1 to 3 guard bits",
         )?;
-        let domain = self.accumulator(op.acc_bits, op.guard_bits, 1)?;
+        self.require(
+            op.rounded_bits == 0
+                || (op.rounded_bits > op.guard_bits && op.rounded_bits < op.acc_bits),
+            "rounding drops no bit of the accumulator, or all",
+        )?;
+        let domain = self.accumulator(op.acc_bits, op.guard_bits, 1, op.rounded_bits)?;
         self.packing(op)?;
         if let Domain::Arithmetic { bits, range } = operand.domain {
             self.require(bits >= op.operand_bits(), "shares are narrower than the accumulator")?;
@@ -242,6 +278,7 @@ impl Rules {
         acc_bits: u32,
         guard_bits: u32,
         max_delta: u32,
+        rounded_bits: u32,
     ) -> Result<Domain, TypeError> {
         let word_bits = acc_bits.checked_add(guard_bits);
         self.require(acc_bits >= 2, "an accumulator has at least 2 bits")?;
@@ -258,20 +295,25 @@ impl Rules {
                 bits: acc_bits,
                 range: IntRange { lo: i64::MIN, hi: i64::MAX },
             },
-            _ => Domain::Accumulator { acc_bits, guard_bits, max_delta },
+            _ => Domain::Accumulator { acc_bits, guard_bits, max_delta, rounded_bits },
         })
     }
 
     fn combine(self, op: &CombineOp, operands: &[ValueType]) -> Result<ValueType, TypeError> {
         let mut sum_delta = 0_u32;
+        let mut rounded: Option<u32> = None;
         let mut result: Option<Chw> = None;
         for (term, &operand) in op.terms.iter().zip(operands) {
             let shape = match (term, operand.domain) {
                 (
                     CombineTerm::Accumulator,
-                    Domain::Accumulator { acc_bits, guard_bits, max_delta },
-                ) if acc_bits == op.acc_bits && guard_bits == op.guard_bits => {
+                    Domain::Accumulator { acc_bits, guard_bits, max_delta, rounded_bits },
+                ) if acc_bits == op.acc_bits
+                    && guard_bits == op.guard_bits
+                    && rounded.is_none_or(|rounded| rounded == rounded_bits) =>
+                {
                     sum_delta = sum_delta.saturating_add(max_delta);
+                    rounded = Some(rounded_bits);
                     operand.shape
                 }
                 (CombineTerm::Scaled(term), Domain::Client { .. }) => self.scaled(term, operand)?,
@@ -287,7 +329,8 @@ impl Rules {
             result = Some(shape);
         }
         let shape = result.ok_or(self.parameter("a sum has terms"))?;
-        let mut domain = self.accumulator(op.acc_bits, op.guard_bits, sum_delta)?;
+        let mut domain =
+            self.accumulator(op.acc_bits, op.guard_bits, sum_delta, rounded.unwrap_or(0))?;
         if let Domain::Arithmetic { range, .. } = &mut domain {
             *range = sum_range(op, operands);
         }
@@ -317,8 +360,12 @@ impl Rules {
         range: IntRange,
         operand: ValueType,
     ) -> Result<ValueType, TypeError> {
+        let rounding = EarlyRounding::of(operand.domain);
         let (acc_bits, guard_bits) = match operand.domain {
-            Domain::Accumulator { acc_bits, guard_bits, .. } => (acc_bits, guard_bits),
+            Domain::Accumulator { acc_bits, guard_bits, .. } => match rounding {
+                Some(rounding) => (rounding.rounded_word_bits(), 0),
+                None => (acc_bits, guard_bits),
+            },
             Domain::Arithmetic { bits, .. } => (bits, 0),
             Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed => {
                 return Err(self.domain(operand.domain));
@@ -327,6 +374,10 @@ impl Rules {
         self.require(
             widths.acc_bits == acc_bits && widths.guard_bits == guard_bits,
             "widths differ from the accumulator's",
+        )?;
+        self.require(
+            rounding.is_none() || widths.shift >= 1,
+            "rounding leaves no bit to shift out",
         )?;
         self.require(widths.is_valid(), "s + b + 1 exceeds l, or the limit is not 1 to 255")?;
         let limit = range.hi.abs_diff(range.lo);
@@ -339,6 +390,18 @@ impl Rules {
         )?;
         let domain = Domain::Boolean { bits: widths.result_bits, lo: range.lo };
         Ok(ValueType { shape: operand.shape, domain })
+    }
+
+    fn top(self, k: u32, shape: Chw) -> Result<ValueType, TypeError> {
+        let values = shape.channels;
+        self.require([shape.height, shape.width] == [1, 1], "only channels are ranked")?;
+        self.require(values <= top::MAX_VALUES, "there are too many values")?;
+        self.require(
+            (1..=top::MAX_TOP).contains(&k) && (k as usize) < values,
+            "it names 1 to 16 values, fewer than there are",
+        )?;
+        let domain = Domain::Boolean { bits: top::index_bits(values), lo: 0 };
+        Ok(ValueType { shape: Chw::new(k as usize, 1, 1), domain })
     }
 
     fn view(self, view: &View, operand: ValueType) -> Result<ValueType, TypeError> {

@@ -12,11 +12,15 @@ fn value(domain: Domain) -> ValueType {
 }
 
 fn accumulator(guard_bits: u32) -> ValueType {
-    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta: 1 })
+    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta: 1, rounded_bits: 0 })
 }
 
 fn sum(guard_bits: u32, max_delta: u32) -> ValueType {
-    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta })
+    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta, rounded_bits: 0 })
+}
+
+fn rounded(guard_bits: u32, max_delta: u32) -> ValueType {
+    value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta, rounded_bits: 4 })
 }
 
 fn arithmetic(bits: u32) -> ValueType {
@@ -40,6 +44,16 @@ fn packed(guard_bits: u32, packing: Packing) -> SecureOp {
     SecureOp::Linear(LinearOp { guard_bits, packing, ..op })
 }
 
+fn rounding(rounded_bits: u32) -> SecureOp {
+    let SecureOp::Linear(op) = linear() else { unreachable!() };
+    SecureOp::Linear(LinearOp { rounded_bits, ..op })
+}
+
+fn requantize_rounded(acc_bits: u32, guard_bits: u32, shift: u32) -> SecureOp {
+    let widths = RequantizeWidths { acc_bits, guard_bits, shift, result_bits: 4, limit: 15 };
+    SecureOp::Requantize { widths, range: IntRange { lo: 0, hi: 15 } }
+}
+
 fn bits(bits: u32, lo: i64) -> ValueType {
     value(Domain::Boolean { bits, lo })
 }
@@ -55,8 +69,14 @@ fn linear() -> SecureOp {
         multiplier_bits: 0,
         acc_bits: 16,
         guard_bits: 1,
+        rounded_bits: 0,
         packing: Packing::None,
     })
+}
+
+/// `of` with one row and column.
+fn channels(of: ValueType, channels: usize) -> ValueType {
+    ValueType { shape: Chw::new(channels, 1, 1), ..of }
 }
 
 fn combine(accumulators: usize, scaled: usize, guard_bits: u32) -> SecureOp {
@@ -101,9 +121,14 @@ fn results_live_where_the_rule_says() {
         (combine(0, 2, 0), vec![client(0, 15), arithmetic(16)], shares(16, -89, 1)),
         (requantize(1, 20, -5), vec![accumulator(1)], bits(5, -5)),
         (requantize(0, 1, 0), vec![arithmetic(16)], bits(1, 0)),
+        (rounding(4), vec![arithmetic(16)], rounded(1, 1)),
+        (combine(2, 1, 2), vec![rounded(2, 1), rounded(2, 1), arithmetic(16)], rounded(2, 2)),
+        (requantize_rounded(13, 0, 1), vec![rounded(1, 1)], bits(4, 0)),
+        (requantize_rounded(14, 0, 5), vec![rounded(2, 3)], bits(4, 0)),
         (SecureOp::MaxPool { window: Window::POINT }, vec![bits(4, 3)], bits(4, 3)),
         (SecureOp::MaxPool { window: Window::POINT }, vec![client(2, 3)], client(2, 3)),
         (table(4), vec![bits(4, 0)], bits(5, -7)),
+        (table(8), vec![bits(3, 0), bits(5, 9)], bits(5, -7)),
         (view(false), vec![accumulator(3)], accumulator(3)),
         (view(true), vec![bits(4, -2)], bits(4, -2)),
         (view(true), vec![client(2, 3)], client(0, 3)),
@@ -119,6 +144,9 @@ fn results_live_where_the_rule_says() {
         (SecureOp::Open, vec![accumulator(2)], value(Domain::Revealed)),
         (SecureOp::Open, vec![arithmetic(9)], value(Domain::Revealed)),
         (SecureOp::Open, vec![bits(4, 1)], value(Domain::Revealed)),
+        (SecureOp::Top { k: 3 }, vec![channels(accumulator(2), 300)], bits(9, 0)),
+        (SecureOp::Top { k: 1 }, vec![channels(arithmetic(9), 2)], bits(1, 0)),
+        (SecureOp::Top { k: 1 }, vec![channels(bits(4, 1), 5)], bits(3, 0)),
     ] {
         let found = op.result_type(&operands).map(|found| found.domain);
         assert_eq!(found, Ok(expected.domain), "{op:?} on {operands:?}");
@@ -156,6 +184,13 @@ fn what_must_not_be_read_is_refused() {
         (requantize(1, 256, 0), vec![accumulator(1)], "s + b + 1"),
         (requantize(1, 15, 0), vec![accumulator(2)], "differ"),
         (requantize(1, 15, 1 << 20), vec![accumulator(1)], "too far"),
+        (rounding(1), vec![arithmetic(16)], "rounding drops no bit"),
+        (rounding(16), vec![arithmetic(16)], "rounding drops no bit"),
+        (SecureOp::Open, vec![rounded(1, 1)], "rounded by 4"),
+        (combine(2, 0, 2), vec![rounded(2, 1), accumulator(2)], "lives as accumulator"),
+        (requantize_rounded(16, 1, 4), vec![rounded(1, 1)], "differ"),
+        (requantize_rounded(13, 1, 1), vec![rounded(1, 1)], "differ"),
+        (requantize_rounded(13, 0, 0), vec![rounded(1, 1)], "no bit to shift out"),
         (table, vec![bits(4, 0)], "1 to 8 bits"),
         (view(true), vec![bits(4, 3)], "hold zero"),
         (view(true), vec![bits(4, -20)], "hold zero"),
@@ -173,6 +208,12 @@ fn what_must_not_be_read_is_refused() {
         (packed(1, cross(15)), vec![shares(20, 0, 15)], "fields"),
         (SecureOp::Open, vec![client(0, 1)], "lives as client"),
         (SecureOp::Open, vec![value(Domain::Revealed)], "lives as revealed"),
+        (SecureOp::Top { k: 1 }, vec![channels(client(0, 1), 9)], "lives as client"),
+        (SecureOp::Top { k: 1 }, vec![accumulator(1)], "only channels"),
+        (SecureOp::Top { k: 0 }, vec![channels(accumulator(1), 9)], "1 to 16"),
+        (SecureOp::Top { k: 9 }, vec![channels(accumulator(1), 9)], "fewer than there are"),
+        (SecureOp::Top { k: 17 }, vec![channels(accumulator(1), 99)], "1 to 16"),
+        (SecureOp::Top { k: 1 }, vec![channels(accumulator(1), 1 << 17)], "too many values"),
     ] {
         let found = op.result_type(&operands).unwrap_err().to_string();
         assert!(found.contains(what), "{op:?} on {operands:?}: {found}");

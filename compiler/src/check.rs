@@ -144,8 +144,7 @@ fn kernel(op: &IntegerOp, operands: &[(Chw, Option<IntRange>)]) -> String {
             format!("max pooling {rows}x{columns}")
         }
         IntegerOp::Table(table) => {
-            let entries = table.input.hi.abs_diff(table.input.lo).saturating_add(1);
-            format!("table of {entries}")
+            format!("table of {}", table.size().unwrap_or(usize::MAX))
         }
         IntegerOp::View(_) => "view".into(),
         IntegerOp::Reshape(_) => "reshape".into(),

@@ -5,6 +5,8 @@ use crate::evaluate::evaluate;
 use crate::lower::assign_domains::{Lowered, Packings, assign_domains};
 use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
 use crate::pipeline::{ImportOptions, import};
+use crate::select::ot::{OtRule, cheapest_extension};
+use crate::select::tables::tabulate_sums;
 use crate::select::{Selection, choose_forms, choose_linear_steps};
 use heq_data::{Array, Sample, to_samples};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -88,7 +90,8 @@ pub fn compile_calibrated(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Compiled, Diagnostics> {
     check_preparation(network, options)?;
-    let mut facts = network_facts(network, options.acc_strategy)?;
+    let network = &tabulate_sums(network, options)?;
+    let mut facts = network_facts(network, options.acc_strategy, options.rounding)?;
     let AccStrategy::Calibrated { margin_bits } = options.acc_strategy else {
         return Ok(plan_network(network, &facts, options, None)?.0);
     };
@@ -98,7 +101,11 @@ pub fn compile_calibrated(
         return Err(Diagnostic::new(Code::BadOption, "--acc-bits calibrated", what, remedy).into());
     }
     // Nothing overflows in the widest plan, so what it computes are the exact sums.
-    let widest = PlanOptions { acc_strategy: AccStrategy::WeightAware, ..options.clone() };
+    let widest = PlanOptions {
+        acc_strategy: AccStrategy::WeightAware,
+        ot: OtRule::Fixed(options.ot.assumed()),
+        ..options.clone()
+    };
     let (widest, sums) = plan_network(network, &facts, &widest, None)?;
     let found = evaluate(&widest.plan, &widest.weights, samples, None, &mut |done| {
         progress(done, samples.len());
@@ -137,22 +144,42 @@ impl Observed {
 }
 
 /// Plans with the widths of `facts`; returns the step that makes the accumulator of every layer, too.
+///
+/// Which OT extension is cheapest depends on the plan, and what is cheapest in a plan a little on the
+/// extension: one that is not the assumed one is planned with anew.
 fn plan_network(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
     options: &PlanOptions,
     observed: Option<&Observed>,
 ) -> Result<(Compiled, Vec<Option<usize>>), Diagnostics> {
-    let mut lowered = assign_domains(network, facts, &Packings::new())?;
+    let assumed = plan_assuming(network, facts, options, observed)?;
+    let OtRule::Auto = options.ot else { return Ok(assumed) };
+    let extension = cheapest_extension(&assumed.0.plan, &options.search);
+    if extension == options.ot.assumed() {
+        return Ok(assumed);
+    }
+    let options = PlanOptions { ot: OtRule::Fixed(extension), ..options.clone() };
+    plan_assuming(network, facts, &options, observed)
+}
+
+/// Plans for the OT extension that `options` assume.
+fn plan_assuming(
+    network: &IntegerNetwork,
+    facts: &NetworkFacts,
+    options: &PlanOptions,
+    observed: Option<&Observed>,
+) -> Result<(Compiled, Vec<Option<usize>>), Diagnostics> {
+    let mut lowered = assign_domains(network, facts, &Packings::new(), options.reveal)?;
     let (linear, notes) = choose_linear_steps(network, &lowered.program, facts, options)?;
     let packed = linear.iter().filter(|(_, chosen)| chosen.packing != Packing::None);
     let packings: Packings = packed.map(|(&term, chosen)| (term, chosen.packing)).collect();
     if !packings.is_empty() {
         // Operands of packed layers have wider shares.
-        lowered = assign_domains(network, facts, &packings)?;
+        lowered = assign_domains(network, facts, &packings, options.reveal)?;
     }
     let Lowered { program, sums } = lowered;
-    let selection = Selection { linear, requantize: choose_forms(&program) };
+    let selection = Selection { linear, forms: choose_forms(&program, options) };
     let calibration = observed.map(|observed| observed.calibration(&sums));
     let compiled = lower_plan(network, &program, &selection, calibration, options)?;
     Ok((Compiled { notes, ..compiled }, sums))

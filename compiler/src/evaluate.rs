@@ -5,11 +5,13 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use heq_data::Sample;
-use heq_data::output::top1;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, cell, printable};
 use heq_ir::eval::{evaluate_observed, wrap};
+use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::weights::ServerWeights;
-use heq_ir::plan::{AccStrategy, LayerKind, Plan};
+use heq_ir::plan::{AccStrategy, LayerKind, Plan, RoundedStep};
+use heq_ir::protocol::requantize::RequantizeWidths;
+use heq_ir::rounding::AccRounding;
 use heq_ir::secure::CombineTerm;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -36,7 +38,7 @@ pub struct Evaluated {
 }
 
 /// How much of an accumulator is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Headroom {
     /// Index of the step in the plan.
     pub step: usize,
@@ -46,6 +48,22 @@ pub struct Headroom {
     pub used_bits: u32,
     /// Values that left the width.
     pub overflows: u64,
+    /// How early rounding changes the elements requantized from it, if it does.
+    pub rounded: Option<Rounded>,
+}
+
+/// What early rounding of an accumulator does to the elements requantized from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounded {
+    /// Low bits d of the accumulator's words that are dropped.
+    pub dropped_bits: u32,
+    /// Elements of one sample.
+    pub elements: usize,
+    /// The plan's probability that an element differs: of uniform accumulators, none clamped.
+    pub predicted: f64,
+    /// Elements of all samples that are expected to differ, with the accumulators that the data led to,
+    /// noise left aside.
+    pub expected: f64,
 }
 
 impl Headroom {
@@ -86,8 +104,18 @@ pub fn evaluate(
         acc_bits: probe.acc_bits,
         used_bits: 1,
         overflows: 0,
+        rounded: probe.rounded.map(|(_, step)| Rounded {
+            dropped_bits: step.rounding.dropped_bits(),
+            elements: step.elements,
+            predicted: step.probability,
+            expected: 0.0,
+        }),
     };
-    let top5 = plan.output_len() >= TOP5_CLASSES;
+    let ranked = match plan.reveal() {
+        Reveal::Logits => plan.output_len(),
+        Reveal::Top { k } => k as usize,
+    };
+    let top5 = plan.classes() >= TOP5_CLASSES && ranked >= 5;
     let start = Evaluated {
         samples: 0,
         top1: labels.map(|_| 0),
@@ -116,6 +144,8 @@ struct Probe {
     offset: i64,
     /// Whether the value is used as it is, rather than summed up further.
     judged: bool,
+    /// The requantization that rounds the value, if one does, with its widths.
+    rounded: Option<(RequantizeWidths, RoundedStep)>,
     /// Operands that are accumulators themselves.
     parts: Vec<usize>,
 }
@@ -133,30 +163,43 @@ fn probes(plan: &Plan) -> Vec<Probe> {
             });
             parts.extend(accumulators);
         }
-        let (offset, judged) = reader(plan, step);
-        Some(Probe { step, acc_bits, offset, judged, parts })
+        let Reader { offset, judged, rounded } = reader(plan, step);
+        Some(Probe { step, acc_bits, offset, judged, rounded, parts })
     });
     probes.collect()
 }
 
-/// What is added to the result of `step` before it is used, and whether it is not summed up first.
-fn reader(plan: &Plan, step: usize) -> (i64, bool) {
-    for layer in plan.layers() {
+/// What becomes of an accumulator.
+struct Reader {
+    /// What is added before it is used.
+    offset: i64,
+    /// Whether it is not summed up first.
+    judged: bool,
+    rounded: Option<(RequantizeWidths, RoundedStep)>,
+}
+
+/// What becomes of the result of `step`.
+fn reader(plan: &Plan, step: usize) -> Reader {
+    for (index, layer) in plan.layers().iter().enumerate() {
         for (slot, operand) in layer.operands.iter().enumerate() {
             if operand.0 != step + 1 {
                 continue;
             }
             if let LayerKind::Requantize { widths, range, .. } = &layer.kind {
-                return (widths.offset(range.lo).cast_signed() >> widths.guard_bits, true);
+                let rounded = plan.rounded_step(index);
+                let exact = rounded.map_or(*widths, |step| step.rounding.exact_widths(widths));
+                let offset = exact.offset(range.lo).cast_signed() >> exact.guard_bits;
+                let rounded = rounded.map(|step| (*widths, step));
+                return Reader { offset, judged: true, rounded };
             }
             if let LayerKind::Combine(op) = &layer.kind
                 && matches!(op.terms.get(slot), Some(CombineTerm::Accumulator))
             {
-                return (0, false);
+                return Reader { offset: 0, judged: false, rounded: None };
             }
         }
     }
-    (0, true)
+    Reader { offset: 0, judged: true, rounded: None }
 }
 
 /// One sample.
@@ -191,21 +234,26 @@ fn one(
     if let Some(label) = label {
         let output = evaluation.output();
         let index = usize::try_from(label).ok();
+        let rank = match plan.reveal() {
+            Reveal::Logits => index.and_then(|index| rank(output, index)),
+            Reveal::Top { .. } => output.iter().position(|&class| class == label),
+        };
         let first = |hit: bool, count: &mut Option<usize>| {
             if let Some(count) = count {
                 *count += usize::from(hit);
             }
         };
-        first(index.is_some() && top1(output) == index, &mut found.top1);
-        // The label is among the five largest if fewer than five come before it.
-        let before = index.and_then(|index| output.get(index)).map(|own| {
-            let earlier =
-                |&(at, value): &(usize, &i64)| value > own || (value == own && Some(at) < index);
-            output.iter().enumerate().filter(earlier).count()
-        });
-        first(before.is_some_and(|before| before < 5), &mut found.top5);
+        first(rank == Some(0), &mut found.top1);
+        first(rank.is_some_and(|rank| rank < 5), &mut found.top5);
     }
     Ok(found)
+}
+
+/// How many outputs come before that of class `index`, if there is one.
+fn rank(output: &[i64], index: usize) -> Option<usize> {
+    let own = output.get(index)?;
+    let earlier = |&(at, value): &(usize, &i64)| value > own || (value == own && at < index);
+    Some(output.iter().enumerate().filter(earlier).count())
 }
 
 impl Headroom {
@@ -216,6 +264,9 @@ impl Headroom {
             let bits = i64::BITS + 1 - (value ^ (value >> 63)).leading_zeros();
             self.used_bits = self.used_bits.max(bits);
             self.overflows += u64::from(bits > self.acc_bits);
+            if let (Some(found), Some((widths, step))) = (&mut self.rounded, &probe.rounded) {
+                found.expected += step.rounding.probability_at(widths, value);
+            }
         }
     }
 }
@@ -229,6 +280,9 @@ impl Evaluated {
         for (total, one) in self.accumulators.iter_mut().zip(&one.accumulators) {
             total.used_bits = total.used_bits.max(one.used_bits);
             total.overflows += one.overflows;
+            if let (Some(total), Some(one)) = (&mut total.rounded, &one.rounded) {
+                total.expected += one.expected;
+            }
         }
     }
 
@@ -236,6 +290,13 @@ impl Evaluated {
     #[must_use]
     pub fn overflows(&self) -> u64 {
         self.accumulators.iter().map(|accumulator| accumulator.overflows).sum()
+    }
+
+    /// Elements of a sample that early rounding is expected to change, step by step on exact operands.
+    #[must_use]
+    pub fn differing_elements(&self) -> f64 {
+        let rounded = self.accumulators.iter().filter_map(|accumulator| accumulator.rounded);
+        rounded.map(|rounded| rounded.expected).sum::<f64>() / self.samples.max(1) as f64
     }
 
     /// A `heq-evaluate/1` document; `plan` is the one that was evaluated.
@@ -251,6 +312,11 @@ impl Evaluated {
                 "used_bits": accumulator.used_bits,
                 "free_bits": accumulator.free_bits(),
                 "overflows": accumulator.overflows,
+                "rounding": accumulator.rounded.map(|rounded| json!({
+                    "dropped_bits": rounded.dropped_bits,
+                    "predicted_probability": rounded.predicted,
+                    "expected_probability": rounded.expected_probability(self.samples),
+                })),
             })
         });
         json!({
@@ -262,6 +328,8 @@ impl Evaluated {
             "top5": self.top5,
             "acc_strategy": plan.spec().acc_strategy.to_string(),
             "overflows": self.overflows(),
+            "rounding": plan.spec().rounding.to_string(),
+            "differing_elements": self.differing_elements(),
             "accumulators": accumulators.collect::<Vec<_>>(),
         })
     }
@@ -286,11 +354,22 @@ impl Evaluated {
             ""
         };
         let _ = writeln!(text, "overflows: {} ({strategy} widths{advice})", self.overflows());
+        if plan.spec().rounding != AccRounding::Exact {
+            let _ = writeln!(
+                text,
+                "rounding {}: about {:.1} requantized elements a sample are off by one; all figures \
+                 here are of the exact network",
+                plan.spec().rounding,
+                self.differing_elements()
+            );
+        }
         let mut table = Table::new();
         table.load_preset(presets::UTF8_BORDERS_ONLY);
-        table.set_header(["step", "operator", "name", "width", "used", "free", "overflows"]);
+        let header =
+            ["step", "operator", "name", "width", "used", "free", "overflows", "off by one"];
+        table.set_header(header);
         for accumulator in &self.accumulators {
-            let Headroom { step, acc_bits, used_bits, overflows } = *accumulator;
+            let Headroom { step, acc_bits, used_bits, overflows, rounded } = *accumulator;
             let Some(layer) = plan.layers().get(step) else { continue };
             table.add_row([
                 step.to_string(),
@@ -300,6 +379,11 @@ impl Evaluated {
                 format!("{used_bits} bits"),
                 accumulator.free_bits().to_string(),
                 overflows.to_string(),
+                rounded.map_or("never".to_owned(), |rounded| {
+                    let found = rounded.expected_probability(self.samples);
+                    let Rounded { dropped_bits, predicted, .. } = rounded;
+                    format!("d{dropped_bits}: {found:.1e} of {predicted:.1e}")
+                }),
             ]);
         }
         for column in table.column_iter_mut().skip(3) {
@@ -307,6 +391,14 @@ impl Evaluated {
         }
         let _ = writeln!(text, "{table}");
         text
+    }
+}
+
+impl Rounded {
+    /// The mean probability that an element differs, over `samples` samples.
+    #[must_use]
+    pub fn expected_probability(&self, samples: usize) -> f64 {
+        self.expected / (samples * self.elements).max(1) as f64
     }
 }
 

@@ -26,7 +26,9 @@ fn every_command_shows_an_example() {
     for command in ["check", "compare", "compile", "evaluate", "ops", "report", "simulate"] {
         let help = heqc(&[command, "--help"]);
         assert!(help.status.success());
-        assert!(text(&help.stdout).contains(&format!("Example:\n  heqc {command} ")));
+        let help = text(&help.stdout);
+        let (_, examples) = help.split_once("\n\nExample").unwrap();
+        assert!(examples.contains(&format!("\n  heqc {command} ")), "{command}");
     }
 }
 
@@ -166,6 +168,55 @@ fn calibrated_widths_are_said_to_be_empirical() {
     }
     let table = text(&heqc(&["evaluate", &plan, "--data", &white]).stdout);
     assert!(table.contains("(calibrated widths; calibrate with more data"), "{table}");
+}
+
+/// A plan that reveals indices says so, and is simulated, evaluated and compared by its classes.
+#[test]
+fn revealed_indices_are_followed_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (plan, classes) = (path("plan.heq"), path("classes.npy"));
+    let [model, input, data] = ["model.onnx", "input.npy", "input.npy"]
+        .map(|file| lenet(file).to_str().unwrap().to_owned());
+    let refused = heqc(&["compile", &model, "-o", &plan, "--reveal", "top-10"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let refused = text(&refused.stderr);
+    assert!(refused.contains("HEQ-2003") && refused.contains("not more than 10"), "{refused}");
+    for (reveal, said, words) in [
+        ("argmax", "of 10 values: the index of the largest and no value", "class 7"),
+        (
+            "top-2",
+            "of 10 values: the indices of the 2 largest in order and no value",
+            "classes 7, ",
+        ),
+    ] {
+        let compiled = heqc(&["compile", &model, "-o", &plan, "--reveal", reveal]);
+        assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+        let report = text(&heqc(&["report", &plan]).stdout);
+        assert!(report.contains(said), "{report}");
+        let report: serde_json::Value =
+            serde_json::from_slice(&heqc(&["report", &plan, "--json"]).stdout).unwrap();
+        assert_eq!(
+            (&report["output"]["reveal"], &report["output"]["classes"]),
+            (&reveal.into(), &10.into())
+        );
+        let printed =
+            text(&heqc(&["simulate", &plan, "--input", &input, "--output", &classes]).stdout);
+        assert!(printed.contains(&format!("sample 0: {words}")), "{printed}");
+        let written = heq_data::read_array(Path::new(&classes), None).unwrap();
+        assert!(matches!(written.data(), heq_data::ArrayData::I64(_)));
+        let compared: serde_json::Value = serde_json::from_slice(
+            &heqc(&["compare", &model, &plan, "--data", &data, "--json"]).stdout,
+        )
+        .unwrap();
+        let pairs = compared["pairs"].as_array().unwrap();
+        let plans = pairs.iter().filter(|pair| pair["views"][0] == "plan");
+        assert!(plans.clone().count() >= 1, "{compared:#}");
+        assert!(
+            plans.clone().all(|pair| pair["same_class"] == compared["samples"]),
+            "{compared:#}"
+        );
+    }
 }
 
 /// Options of a calibration are refused where they have no effect, and asked for where they have.

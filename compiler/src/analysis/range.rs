@@ -13,6 +13,7 @@ use heq_ir::integer::{
     IntRange, IntegerLayer, IntegerNetwork, IntegerOp, LinearTerm, ScaledTerm, SumOp, Term, ValueId,
 };
 use heq_ir::plan::AccStrategy;
+use heq_ir::rounding::AccRounding;
 use heq_ir::secure::{MAX_SHARE_BITS, guard_bits, max_multiplier, max_weight};
 
 /// What the planner knows of a network beside its shapes.
@@ -32,6 +33,12 @@ impl NetworkFacts {
     pub fn acc_bits(&self, index: usize) -> u32 {
         self.sums.get(index).and_then(Option::as_ref).map_or(0, |facts| facts.acc_bits)
     }
+
+    /// Bits that are rounded off the words of layer `index`, if it is a sum.
+    #[must_use]
+    pub fn rounded_bits(&self, index: usize) -> u32 {
+        self.sums.get(index).and_then(Option::as_ref).map_or(0, |facts| facts.rounded_bits)
+    }
 }
 
 /// What the planner knows of a sum.
@@ -39,6 +46,8 @@ impl NetworkFacts {
 pub struct SumFacts {
     /// Accumulator width l in bits.
     pub acc_bits: u32,
+    /// Low bits d of the words of the accumulator that its requantization drops; 0 if it is exact.
+    pub rounded_bits: u32,
     /// The least width that the steps behind the sum can do with, whatever the sums are; at most
     /// `acc_bits`.
     pub least_bits: u32,
@@ -68,7 +77,8 @@ impl NetworkFacts {
     }
 }
 
-/// Facts of a network; widths to be calibrated are those of [`AccStrategy::WeightAware`] at first.
+/// Facts of a network whose accumulators are rounded as `rounding` says; widths to be calibrated are
+/// those of [`AccStrategy::WeightAware`] at first.
 ///
 /// # Errors
 /// [`Code::BiasTooLarge`] if worst-case widths are asked for and a bias exceeds the product terms;
@@ -77,6 +87,7 @@ impl NetworkFacts {
 pub fn network_facts(
     network: &IntegerNetwork,
     strategy: AccStrategy,
+    rounding: AccRounding,
 ) -> Result<NetworkFacts, Diagnostics> {
     let mut ranges = vec![network.input.quantization.range];
     let shapes = value_shapes(network);
@@ -86,7 +97,7 @@ pub fn network_facts(
         let inputs: Vec<IntRange> = layer.inputs.iter().map(|&id| range_of(&ranges, id)).collect();
         let first = inputs.first().copied().unwrap_or(ZERO);
         let (fact, output) = match &layer.op {
-            IntegerOp::Sum(op) => match sum_facts(layer, op, &inputs, strategy) {
+            IntegerOp::Sum(op) => match sum_facts(layer, op, &inputs, strategy, rounding) {
                 Ok((fact, range)) => (Some(fact), range),
                 Err(error) => {
                     found.push(error);
@@ -207,6 +218,7 @@ fn sum_facts(
     op: &SumOp,
     inputs: &[IntRange],
     strategy: AccStrategy,
+    rounding: AccRounding,
 ) -> Result<(SumFacts, IntRange), Diagnostic> {
     let inputs =
         inputs.iter().copied().map(Extremes::of).chain(std::iter::repeat(Extremes::default()));
@@ -247,7 +259,17 @@ fn sum_facts(
         None if count == 0 => (0, sum.range().bits() + 1),
         None => (0, 2),
     };
-    let acc_bits = sum.plus(Extremes::constant(offset)).signed_bits().max(least_bits).max(2);
+    let rounded_bits = match op.requantize {
+        Some(requantize) if count > 0 => rounding.dropped_bits(requantize.shift, guard_bits(count)),
+        _ => 0,
+    };
+    // What rounding and noise may add must not wrap either.
+    let rounded = match rounded_bits.checked_sub(guard_bits(count)) {
+        Some(bits) => Extremes::symmetric((count as i128) << bits),
+        None => Extremes::default(),
+    };
+    let acc_bits = sum.plus(Extremes::constant(offset)).plus(rounded).signed_bits();
+    let acc_bits = acc_bits.max(least_bits).max(2);
     let is_exact = count == 0 && op.requantize.is_none();
     let least_bits = if is_exact { acc_bits } else { least_bits };
     let widest = MAX_SHARE_BITS - guard_bits(count);
@@ -269,7 +291,8 @@ fn sum_facts(
             vec![norm; term.geometry.out_channels]
         }
     });
-    let facts = SumFacts { acc_bits, least_bits, kernel_norms_squared: norms.collect() };
+    let facts =
+        SumFacts { acc_bits, rounded_bits, least_bits, kernel_norms_squared: norms.collect() };
     Ok((facts, op.requantize.map_or(sum.range(), |requantize| requantize.range)))
 }
 
@@ -397,7 +420,7 @@ mod tests {
             inputs: vec![ValueId(0)],
             op: IntegerOp::Sum(op.clone()),
         };
-        sum_facts(&layer, &op, &inputs, strategy)
+        sum_facts(&layer, &op, &inputs, strategy, AccRounding::Exact)
     }
 
     #[test]

@@ -4,10 +4,13 @@ use crate::kernel::packing::PackingRule;
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pass::lower_integer::multiplier::MultiplierBits;
 use crate::pipeline::{ExternalData, ImportOptions};
+use crate::select::ot::OtRule;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use heq_ir::integer::InputLayout;
 use heq_ir::params::noise::is_allowed_budget;
-use heq_ir::plan::MAX_MARGIN_BITS;
+use heq_ir::plan::reveal::Reveal;
+use heq_ir::plan::{MAX_MARGIN_BITS, OtExtension};
+use heq_ir::rounding::{AccRounding, BOUNDS_LOG2};
 use std::path::PathBuf;
 
 /// Compiles a quantized ONNX model into a secure two-party plan.
@@ -37,7 +40,8 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heqc compile model.onnx -o plan.heq")]
+#[command(after_help = "Examples:\n  heqc compile model.onnx -o plan.heq\n  \
+                        heqc compile model.onnx -o plan.heq --rounding within:2^-8")]
 pub(super) struct CompileArguments {
     /// The quantized ONNX model
     pub(super) model: PathBuf,
@@ -59,9 +63,23 @@ pub(super) struct CompileArguments {
     /// others pack in their way, or not at all, wherever it fits
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) packing: PackingArgument,
+    /// How random OTs are made: softspoken takes 128/K - 1 bits each with a field of K = 1, 2, 4 or 8
+    /// bits (default 4), silent few bytes in iterations of 2^LOG_ROWS, 18 to 21 (default 20), after a
+    /// larger set-up; auto takes the cheapest
+    #[arg(long, value_name = "auto|softspoken[:K]|silent[:LOG_ROWS]", default_value = "auto", value_parser = parse_ot)]
+    pub(super) ot: OtRule,
     /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K at least 40
     #[arg(long, value_name = "2^-K", default_value = "2^-40", value_parser = parse_budget)]
     pub(super) error_budget: u32,
+    /// Whether results may differ from the exact ones: within:2^-K drops low bits of accumulators
+    /// early, which takes fewer bytes; an element before an activation is then one step off with
+    /// probability up to 2^-K (K from 4 to 40), at random
+    #[arg(long, value_name = "exact|within:2^-K", default_value = "exact", value_parser = parse_rounding)]
+    pub(super) rounding: AccRounding,
+    /// What of the output is opened to the client: logits are all values, argmax the index of the
+    /// largest, top-K the indices of the K largest in order, and no value
+    #[arg(long, value_name = "logits|argmax|top-K", default_value = "logits")]
+    pub(super) reveal: Reveal,
     #[command(flatten)]
     pub(super) import: ImportArguments,
     /// Factor on 8-bit pixels before mean and deviation (default 1/255)
@@ -207,7 +225,7 @@ pub(super) struct SimulateArguments {
     /// Samples: .npy, .npz, PNG or JPEG
     #[arg(long, value_name = "FILE")]
     pub(super) input: PathBuf,
-    /// Where to write the outputs as float32
+    /// Where to write the outputs: values as float32, or the indices that the plan reveals as int64
     #[arg(long, value_name = "FILE.npy")]
     pub(super) output: Option<PathBuf>,
     /// Evaluate this many samples only
@@ -267,6 +285,34 @@ fn parse_budget(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "give 2^-K with K from 40 to 128".to_owned())
 }
 
+fn parse_ot(text: &str) -> Result<OtRule, String> {
+    let (name, number) = match text.split_once(':') {
+        Some((name, number)) => (name, Some(number.parse().map_err(|_| OT_FORMS)?)),
+        None => (text, None),
+    };
+    let extension = match (name, number) {
+        ("auto", None) => return Ok(OtRule::Auto),
+        ("softspoken", bits) => OtExtension::SoftSpoken { field_bits: bits.unwrap_or(4) },
+        ("silent", rows) => OtExtension::Silent { log_rows: rows.unwrap_or(20) },
+        _ => return Err(OT_FORMS.to_owned()),
+    };
+    if extension.is_supported() { Ok(OtRule::Fixed(extension)) } else { Err(OT_FORMS.to_owned()) }
+}
+
+const OT_FORMS: &str =
+    "give auto, softspoken with 1, 2, 4 or 8 as in softspoken:4, or silent with 18 to 21";
+
+fn parse_rounding(text: &str) -> Result<AccRounding, String> {
+    if text == "exact" {
+        return Ok(AccRounding::Exact);
+    }
+    let bound = text.strip_prefix("within:2^-").and_then(|exponent| exponent.parse().ok());
+    let bound = bound.filter(|bound| BOUNDS_LOG2.contains(bound));
+    bound
+        .map(|bound_log2| AccRounding::Within { bound_log2 })
+        .ok_or_else(|| "give exact, or within:2^-K with K from 4 to 40".to_owned())
+}
+
 fn parse_margin(text: &str) -> Result<u32, String> {
     let margin = text.parse().ok().filter(|&margin: &u32| margin <= MAX_MARGIN_BITS);
     margin.ok_or_else(|| format!("give a number of bits from 0 to {MAX_MARGIN_BITS}"))
@@ -279,5 +325,28 @@ fn parse_multiplier(text: &str) -> Result<MultiplierBits, String> {
             .parse()
             .map(MultiplierBits::Fixed)
             .map_err(|_| "give auto or a number of bits".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_named_with_their_number_or_without() {
+        let softspoken = |field_bits| OtRule::Fixed(OtExtension::SoftSpoken { field_bits });
+        let silent = |log_rows| OtRule::Fixed(OtExtension::Silent { log_rows });
+        for (text, expected) in [
+            ("auto", OtRule::Auto),
+            ("softspoken", softspoken(4)),
+            ("softspoken:8", softspoken(8)),
+            ("silent", silent(20)),
+            ("silent:18", silent(18)),
+        ] {
+            assert_eq!(parse_ot(text), Ok(expected), "{text}");
+        }
+        for text in ["", "auto:1", "softspoken:3", "softspoken:", "silent:17", "silent:x", "iknp"] {
+            assert_eq!(parse_ot(text), Err(OT_FORMS.to_owned()), "{text}");
+        }
     }
 }

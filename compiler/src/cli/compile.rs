@@ -15,9 +15,6 @@ use heq_ir::plan::weights::default_path;
 use heq_ir::preparation::InputPreparation;
 use std::io::Write;
 
-/// Field width of the OT extension: 4 bytes a random OT at twice the computation of the narrowest.
-const OT_FIELD_BITS: u32 = 4;
-
 /// Margin of calibrated widths in bits, if the user names none.
 const DEFAULT_MARGIN_BITS: u32 = 1;
 
@@ -42,8 +39,10 @@ pub(super) fn run(
         plan: PlanOptions {
             acc_strategy,
             error_budget_log2: arguments.error_budget,
+            rounding: arguments.rounding,
+            reveal: arguments.reveal,
             preparation,
-            ot_field_bits: OT_FIELD_BITS,
+            ot: arguments.ot,
             search: SearchOptions { packing: arguments.packing.into(), ..SearchOptions::default() },
         },
         calibration: calibration.as_ref(),
@@ -69,8 +68,8 @@ pub(super) fn run(
         &format!(
             "{plan}: public plan {digest}, {size} bytes\n\
              {weights}: the server's weights, {weights_size} bytes; keep them with the server\n\
-             one inference: {up} bytes up, {down} down, {flights} flights; its random OTs: {ots} \
-             bytes; set-up: {setup} bytes\n\
+             one inference: {up} bytes up, {down} down, {flights} flights; its random OTs by \
+             {extension}: {ots} bytes; set-up: {setup} bytes\n\
              heqc report {plan} shows every step\n",
             plan = arguments.output.display(),
             digest = compiled.plan.digest(),
@@ -80,6 +79,7 @@ pub(super) fn run(
             up = online.bytes_up,
             down = online.bytes_down,
             flights = online.flights,
+            extension = compiled.plan.spec().ot,
             ots = cost.correlations.bytes(),
             setup = cost.setup.bytes(),
         ),

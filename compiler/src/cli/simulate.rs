@@ -27,8 +27,8 @@ pub(super) fn run(arguments: &SimulateArguments, out: &mut dyn Write) -> Result<
         outputs.push(evaluation.output().to_vec());
     }
     if let Some(path) = &arguments.output {
-        let array = outputs_array(path, &outputs, spec.output_scale).map_err(Diagnostic::from)?;
+        let array = outputs_array(path, &outputs, &plan).map_err(Diagnostic::from)?;
         write_npy(path, &array).map_err(Diagnostic::from)?;
     }
-    print(out, &describe_outputs(&outputs, spec.output_scale))
+    print(out, &describe_outputs(&outputs, &plan))
 }

@@ -5,6 +5,7 @@ use super::{Comparison, Output, Sources};
 use heq_ir::eval::Evaluation;
 use heq_ir::graph::NodeIndex;
 use heq_ir::graph::evaluate::Value;
+use heq_ir::plan::reveal::Reveal;
 
 /// How far two numbers may be apart, in steps, and still count as the same integer: what binary64
 /// leaves of a true tie.
@@ -45,6 +46,7 @@ pub(super) struct Tally {
     pub(super) samples: usize,
     pub(super) plan: Option<Evaluation>,
     scale: f64,
+    reveal: Reveal,
     layers: Vec<LayerTally>,
     pairs: Vec<Pair>,
     accuracy: Vec<(&'static str, usize)>,
@@ -72,6 +74,7 @@ impl Tally {
             samples: 0,
             plan: None,
             scale: sources.plan.spec().output_scale,
+            reveal: sources.plan.reveal(),
             layers: layers.collect(),
             pairs: Vec::new(),
             accuracy: Vec::new(),
@@ -104,7 +107,10 @@ impl Tally {
         let Some(output) = outputs.first() else { return };
         if let Some(plan) = &self.plan {
             let values: Vec<f64> = plan.output().iter().map(|&value| real(value)).collect();
-            self.views.push(("plan", Output::new(values.clone()), Some(values)));
+            self.views.push(match self.reveal {
+                Reveal::Logits => ("plan", Output::new(values.clone()), Some(values)),
+                Reveal::Top { .. } => ("plan", Output::of_class(values), None),
+            });
         }
         let own = output.reals().into_owned();
         let result = self.result.take().or_else(|| model.in_steps(&own, self.scale));

@@ -9,8 +9,10 @@ use heq_ir::integer::{
     InputElement, InputLayout, InputMap, IntRange, IntegerLayer, LinearTerm, NetworkInput,
     NetworkOutput, Quantization, Requantize, Rounding, SumOp, Term, ValueId,
 };
-use heq_ir::plan::LayerKind;
+use heq_ir::plan::reveal::Reveal;
+use heq_ir::plan::{LayerKind, OtExtension};
 use heq_ir::preparation::InputPreparation;
+use heq_ir::rounding::AccRounding;
 
 /// `5 + 3*x0 - 2*x1` of two inputs in 0..=15.
 fn network(requantize: Option<Requantize>) -> IntegerNetwork {
@@ -53,8 +55,10 @@ fn compile_on(
     let options = PlanOptions {
         acc_strategy,
         error_budget_log2: 40,
+        rounding: AccRounding::Exact,
+        reveal: Reveal::Logits,
         preparation: InputPreparation::default(),
-        ot_field_bits: 4,
+        ot: OtRule::Fixed(OtExtension::SoftSpoken { field_bits: 4 }),
         search: SearchOptions::default(),
     };
     compile_calibrated(network, &options, &as_samples(samples), &mut |_, _| {})
@@ -150,12 +154,15 @@ fn candidates_cost_what_the_plan_says() {
         let options = PlanOptions {
             acc_strategy,
             error_budget_log2: 40,
+            rounding: AccRounding::Exact,
+            reveal: Reveal::Logits,
             preparation: InputPreparation::default(),
-            ot_field_bits: 4,
+            ot: OtRule::Fixed(OtExtension::SoftSpoken { field_bits: 4 }),
             search: SearchOptions { packing, inferences: 100, ..SearchOptions::default() },
         };
-        let facts = network_facts(&network, acc_strategy).unwrap();
-        let program = assign_domains(&network, &facts, &Packings::new()).unwrap().program;
+        let facts = network_facts(&network, acc_strategy, AccRounding::Exact).unwrap();
+        let program =
+            assign_domains(&network, &facts, &Packings::new(), Reveal::Logits).unwrap().program;
         let (chosen, _) = choose_linear_steps(&network, &program, &facts, &options).unwrap();
         let mut expected: Vec<_> = chosen.into_iter().collect();
         expected.sort_by_key(|(term, _)| *term);
@@ -174,4 +181,43 @@ fn candidates_cost_what_the_plan_says() {
         let is_packed = steps.iter().any(|(_, step)| step.op.packing != Packing::None);
         assert!(is_packed || matches!(packing, PackingRule::None | PackingRule::Auto));
     }
+}
+
+/// Fewer bytes where many random OTs share the set-up, less computation where bytes are cheap.
+#[test]
+fn the_cheapest_extension_follows_the_session_and_the_link() {
+    let network = import(LENET, "lenet.onnx", &ImportOptions::default()).unwrap().network;
+    let compile = |ot, inferences, bytes_per_microsecond| {
+        let search =
+            SearchOptions { inferences, bytes_per_microsecond, ..SearchOptions::default() };
+        let options = PlanOptions {
+            rounding: AccRounding::Exact,
+            reveal: Reveal::Logits,
+            acc_strategy: AccStrategy::WeightAware,
+            error_budget_log2: 40,
+            preparation: InputPreparation::default(),
+            ot,
+            search,
+        };
+        compile_network(&network, &options).unwrap()
+    };
+    let mut chosen = Vec::new();
+    for (inferences, bytes_per_microsecond) in [(1, 2.0), (1000, 2.0), (1, 400.0), (1, 1e6)] {
+        let compiled = compile(OtRule::Auto, inferences, bytes_per_microsecond);
+        let extension = compiled.plan.spec().ot;
+        let fixed = compile(OtRule::Fixed(extension), inferences, bytes_per_microsecond);
+        assert_eq!(compiled.plan_bytes, fixed.plan_bytes, "{extension}");
+        chosen.push(extension);
+    }
+    assert!(matches!(chosen[1], OtExtension::Silent { .. }), "{chosen:?}");
+    assert!(
+        matches!(
+            chosen[2..],
+            [
+                OtExtension::SoftSpoken { field_bits: 1..=4 },
+                OtExtension::SoftSpoken { field_bits: 2 }
+            ]
+        ),
+        "{chosen:?}"
+    );
 }

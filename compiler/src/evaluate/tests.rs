@@ -14,8 +14,10 @@ fn headroom_is_that_of_signed_integers() {
         (8, -10, vec![-118, 137], 8, 0),
         (8, -10, vec![-119, 138, 1 << 40], 41, 3),
     ] {
-        let probe = Probe { step: 0, acc_bits, offset, judged: true, parts: Vec::new() };
-        let mut headroom = Headroom { step: 0, acc_bits, used_bits: 1, overflows: 0 };
+        let probe =
+            Probe { step: 0, acc_bits, offset, judged: true, rounded: None, parts: Vec::new() };
+        let mut headroom =
+            Headroom { step: 0, acc_bits, used_bits: 1, overflows: 0, rounded: None };
         headroom.see(&probe, &sums);
         let found = (headroom.used_bits, headroom.overflows, headroom.free_bits());
         let free_bits = i64::from(acc_bits) - i64::from(used_bits);

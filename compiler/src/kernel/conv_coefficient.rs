@@ -9,7 +9,7 @@ use super::parameters::{dropped_bits, moduli, nominal_kept_bits, parameter_sets}
 use super::price::Objective;
 use heq_ir::layout::{ConvTile, LayoutCounts};
 use heq_ir::params::{RING_DEGREES, RlweParams, RlweSpec};
-use heq_ir::protocol::{packed_bytes, plane_bytes};
+use heq_ir::protocol::plane_bytes;
 use heq_ir::secure::{Domain, LinearOp, Packing};
 use heq_ir::traffic::wire_bytes;
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl<'a> LinearProblem<'a> {
             let of_degree = tiles.iter().filter(|(other, _)| *other == degree);
             let norms = || of_degree.clone().map(|(_, tile)| tile.norm_log2);
             if let Some((least, most)) = norms().min().zip(norms().max()) {
-                let bits = moduli(degree, task.op.word_bits(), task.margin, least..=most);
+                let bits = moduli(degree, task.op.precise_bits(), task.margin, least..=most);
                 found.extend(bits.map(|bits| (degree, bits)));
             }
         }
@@ -105,7 +105,9 @@ impl<'a> LinearProblem<'a> {
     pub(crate) fn offers(&self, params: &RlweParams) -> Vec<Offer> {
         let mut found: Vec<Offer> = Vec::new();
         for (packing, (task, tiles)) in (0..).zip(&self.tasks) {
-            if u128::from(task.op.max_weight_coefficient()) >= params.modulus() {
+            if u128::from(task.op.max_weight_coefficient()) >= params.modulus()
+                || task.op.word_bits() >= params.modulus_bits()
+            {
                 continue;
             }
             let mut known: BTreeMap<(u32, u32), Vec<[u32; 2]>> = BTreeMap::new();
@@ -116,8 +118,8 @@ impl<'a> LinearProblem<'a> {
             for (tile, (_, placed)) in usable {
                 let levels = placed.tile.merge_levels;
                 let dropped = known.entry((placed.norm_log2, levels)).or_insert_with(|| {
-                    let word_bits = task.op.word_bits();
-                    dropped_bits(params, word_bits, task.margin, placed.norm_log2, levels)
+                    let precise_bits = task.op.precise_bits();
+                    dropped_bits(params, precise_bits, task.margin, placed.norm_log2, levels)
                 });
                 let fixed = self.objective.operations(&placed.counts, params)
                     + task.side_price(placed, &self.objective);
@@ -160,10 +162,10 @@ impl LinearTask<'_> {
     /// The tiles worth pricing, each with its ring degree.
     fn tiles(&self, objective: &Objective) -> Vec<(usize, PlacedTile)> {
         let mut tiles = Tiles::new(self.op.geometry, self.op.packing, self.kernel_norms_squared);
-        let word_bits = self.op.word_bits();
+        let precise_bits = self.op.precise_bits();
         let mut found = Vec::new();
         for degree in RING_DEGREES {
-            let moduli = moduli(degree, word_bits, self.margin, 0..=u32::BITS);
+            let moduli = moduli(degree, precise_bits, self.margin, 0..=u32::BITS);
             // Any set will do to rank the tiles of a ring, with key switching if there is room for it.
             let middle = moduli.start().midpoint(*moduli.end());
             let sets = (*moduli.start()..=middle).rev().map(|bits| parameter_sets(degree, bits));
@@ -171,7 +173,7 @@ impl LinearTask<'_> {
             let Some(params) = &with_keys.or_else(|| sets.flatten().next()) else { continue };
             let merges = self.merges && params.key_switch().is_some();
             let rank = |placed: &PlacedTile| {
-                let kept = nominal_kept_bits(degree, word_bits, self.margin, placed.norm_log2);
+                let kept = nominal_kept_bits(degree, precise_bits, self.margin, placed.norm_log2);
                 let sent = (placed.counts.requests() * placed.window) as f64 * kept[0]
                     + (placed.counts.responses() * degree) as f64 * kept[1];
                 let fixed = self.side_price(placed, objective);
@@ -189,7 +191,7 @@ impl LinearTask<'_> {
         (is_shared && placed.lifted > 0).then(|| {
             let op = &self.op;
             let bits = op.plain_bits() - op.packing.field_bits();
-            (plane_bytes(placed.lifted), packed_bytes(placed.lifted, bits))
+            (plane_bytes(placed.lifted), u64::from(bits) * plane_bytes(placed.lifted))
         })
     }
 

@@ -2,7 +2,7 @@
 
 pub mod conv_coefficient;
 pub(crate) mod conv_tiles;
+pub mod forms;
 pub mod packing;
 mod parameters;
 pub mod price;
-pub mod requantize;

@@ -152,6 +152,7 @@ mod tests {
             multiplier_bits: 0,
             acc_bits,
             guard_bits,
+            rounded_bits: 0,
             packing: Packing::None,
         }
     }

@@ -29,12 +29,12 @@ const MAX_EXCESS_BITS: i32 = 18;
 /// About how many bits a coefficient of a request and of a response keeps if both add as much noise.
 pub(super) fn nominal_kept_bits(
     ring_degree: usize,
-    word_bits: u32,
+    precise_bits: u32,
     margin: f64,
     norm_log2: u32,
 ) -> [f64; 2] {
     // The window is half a unit, and the uniform error of dropping has a variance of 1/12.
-    let common = f64::from(word_bits) + margin.log2() + 1.5 - 12_f64.log2() / 2.0;
+    let common = f64::from(precise_bits) + margin.log2() + 1.5 - 12_f64.log2() / 2.0;
     let secret = (1.1 * 2.0 * ring_degree as f64 / 3.0).log2();
     [common + f64::from(norm_log2) / 2.0, common + secret / 2.0]
 }
@@ -42,12 +42,12 @@ pub(super) fn nominal_kept_bits(
 /// The widths of moduli that are worth trying for norms in `norms_log2`; empty if none is secure.
 pub(super) fn moduli(
     ring_degree: usize,
-    word_bits: u32,
+    precise_bits: u32,
     margin: f64,
     norms_log2: RangeInclusive<u32>,
 ) -> RangeInclusive<u32> {
     let kept = |norm_log2: u32| {
-        let [request, response] = nominal_kept_bits(ring_degree, word_bits, margin, norm_log2);
+        let [request, response] = nominal_kept_bits(ring_degree, precise_bits, margin, norm_log2);
         rounded(request.max(response))
     };
     let widest = max_modulus_bits(ring_degree).unwrap_or(0).min(MAX_MODULUS_BITS);
@@ -103,19 +103,19 @@ pub(super) fn parameter_sets(ring_degree: usize, modulus_bits: u32) -> Vec<RlweP
 /// choices that drop less from requests and more from responses. Empty if the noise is too large.
 pub(super) fn dropped_bits(
     params: &RlweParams,
-    word_bits: u32,
+    precise_bits: u32,
     margin: f64,
     norm_log2: u32,
     merge_levels: u32,
 ) -> Vec<[u32; 2]> {
-    if word_bits >= params.modulus_bits() {
+    if precise_bits >= params.modulus_bits() {
         return Vec::new();
     }
     let holds = |request_drop_bits: u32, response_drop_bits: u32| {
         let weight_norm_squared = f64::from(norm_log2).exp2();
         let model =
             NoiseModel { weight_norm_squared, request_drop_bits, response_drop_bits, merge_levels };
-        model.margin(params, word_bits) >= margin
+        model.margin(params, precise_bits) >= margin
     };
     let limit = params.modulus_bits();
     let Some(most) = largest_below(limit, |dropped| holds(dropped, 0)) else { return Vec::new() };
@@ -150,14 +150,20 @@ mod tests {
 
     const MARGIN: f64 = 9.2;
 
-    fn holds(params: &RlweParams, word_bits: u32, norm_log2: u32, m: u32, drop: [u32; 2]) -> bool {
+    fn holds(
+        params: &RlweParams,
+        precise_bits: u32,
+        norm_log2: u32,
+        m: u32,
+        drop: [u32; 2],
+    ) -> bool {
         let model = NoiseModel {
             weight_norm_squared: f64::from(norm_log2).exp2(),
             request_drop_bits: drop[0],
             response_drop_bits: drop[1],
             merge_levels: m,
         };
-        model.margin(params, word_bits) >= MARGIN
+        model.margin(params, precise_bits) >= MARGIN
     }
 
     /// Layers by word width and norm, each with a ring that has room for it.
@@ -172,14 +178,14 @@ mod tests {
 
     #[test]
     fn dropping_is_the_cheapest_of_all() {
-        for (ring_degree, word_bits, norm_log2) in LAYERS {
-            let bits = *moduli(ring_degree, word_bits, MARGIN, norm_log2..=norm_log2).end();
+        for (ring_degree, precise_bits, norm_log2) in LAYERS {
+            let bits = *moduli(ring_degree, precise_bits, MARGIN, norm_log2..=norm_log2).end();
             for params in parameter_sets(ring_degree, bits) {
                 let levels = if params.key_switch().is_some() { 5 } else { 0 };
-                let found = dropped_bits(&params, word_bits, MARGIN, norm_log2, levels);
+                let found = dropped_bits(&params, precise_bits, MARGIN, norm_log2, levels);
                 let all = (0..bits).flat_map(|rc| (0..bits).map(move |dr| [rc, dr]));
                 let all: Vec<[u32; 2]> = all
-                    .filter(|&drop| holds(&params, word_bits, norm_log2, levels, drop))
+                    .filter(|&drop| holds(&params, precise_bits, norm_log2, levels, drop))
                     .collect();
                 assert!(found.iter().all(|drop| all.contains(drop)), "{params}");
                 for [requests, responses] in [[1, 1], [9, 144], [48, 2], [3, 1], [1, 6]] {
@@ -195,13 +201,13 @@ mod tests {
     /// What no tried modulus keeps, no other would keep either, but for a bit in both directions.
     #[test]
     fn moduli_reach_the_fewest_bits() {
-        for (ring_degree, word_bits, norm_log2) in LAYERS {
+        for (ring_degree, precise_bits, norm_log2) in LAYERS {
             let kept = |bits: u32| {
                 let params = RlweParams::check(RlweSpec::new(ring_degree, bits)).ok()?;
-                let dropped = dropped_bits(&params, word_bits, MARGIN, norm_log2, 0);
+                let dropped = dropped_bits(&params, precise_bits, MARGIN, norm_log2, 0);
                 dropped.into_iter().map(|[rc, dr]| 2 * bits - rc - dr).min()
             };
-            let tried = moduli(ring_degree, word_bits, MARGIN, norm_log2..=norm_log2);
+            let tried = moduli(ring_degree, precise_bits, MARGIN, norm_log2..=norm_log2);
             let widest = max_modulus_bits(ring_degree).unwrap().min(MAX_MODULUS_BITS);
             let least = (MIN_MODULUS_BITS..=widest).filter_map(kept).min().unwrap();
             assert!(tried.clone().filter_map(kept).min() <= Some(least + 1), "{tried:?}");
@@ -229,11 +235,11 @@ mod tests {
 
     #[test]
     fn nothing_is_dropped_where_no_modulus_is_wide_enough() {
-        for (ring_degree, norm_log2, word_bits) in [(2048, 40, 45), (8192, 100, 70)] {
-            let tried = moduli(ring_degree, word_bits, MARGIN, norm_log2..=norm_log2);
+        for (ring_degree, norm_log2, precise_bits) in [(2048, 40, 45), (8192, 100, 70)] {
+            let tried = moduli(ring_degree, precise_bits, MARGIN, norm_log2..=norm_log2);
             let sets = tried.flat_map(|bits| parameter_sets(ring_degree, bits));
             let mut dropped =
-                sets.map(|params| dropped_bits(&params, word_bits, MARGIN, norm_log2, 0));
+                sets.map(|params| dropped_bits(&params, precise_bits, MARGIN, norm_log2, 0));
             assert!(dropped.all(|dropped| dropped.is_empty()));
         }
     }

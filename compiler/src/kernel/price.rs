@@ -1,12 +1,14 @@
-//! What the search minimises: bytes of a session, with computation at a nominal price.
+//! What the search minimises: bytes of a session, with time at a nominal price.
 //!
 //! The price of a way to compute a layer is its bytes on the wire in both directions, the bytes of
-//! the correlations that it consumes, and the time of both parties' operations, at the speed of
-//! a link of 16 Mbit/s unless another one is given. Keys and the transforms of weights count once a
-//! session and are divided among its inferences.
+//! the correlations that it consumes, and the time of both parties' operations and of its flights, at
+//! the speed of a link of 16 Mbit/s unless another one is given. Keys and the transforms of weights
+//! count once a session and are divided among its inferences.
 
 use heq_ir::layout::{LayoutCounts, PartyOperations};
 use heq_ir::params::RlweParams;
+use heq_ir::plan::OtExtension;
+use heq_ir::traffic::{FlightClock, RotCounts, RotRun, Traffic};
 
 /// Bytes that a link of 16 Mbit/s moves in a microsecond.
 pub const BYTES_PER_MICROSECOND: f64 = 2.0;
@@ -21,24 +23,66 @@ const PRODUCT_NS: f64 = 0.5;
 /// Nanoseconds a coefficient and digit of a key switch beside its transforms and products.
 const DIGIT_NS: f64 = 5.0;
 
+/// Microseconds of a flight: half a round trip between neighbouring cities.
+pub const FLIGHT_MICROSECONDS: f64 = 2000.0;
+
+/// Nanoseconds of both parties for a row of an OT extension, hashed.
+fn row_ns(ot: OtExtension) -> f64 {
+    match ot {
+        OtExtension::SoftSpoken { field_bits: 1 } => 13.0,
+        OtExtension::SoftSpoken { field_bits: 2 } => 12.0,
+        OtExtension::SoftSpoken { field_bits: 4 } => 15.0,
+        OtExtension::SoftSpoken { .. } => 62.0,
+        OtExtension::Silent { .. } => 40.0,
+    }
+}
+
 /// What a plan is chosen for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Objective {
     /// Inferences of a session, among which what is sent once is divided.
     pub inferences: u32,
-    /// Bytes of the correlations of one random OT.
+    /// Bytes that one random OT is worth: of its messages, and for the computation of both parties.
     pub ot_bytes: f64,
-    /// Bytes that a microsecond of computation is worth.
+    /// Bytes that a microsecond is worth.
     pub bytes_per_microsecond: f64,
+    /// Microseconds that a flight takes.
+    pub flight_microseconds: f64,
 }
 
 impl Objective {
-    /// One of `inferences` inferences a session over an OT extension with fields of `field_bits`.
+    /// One of `inferences` inferences a session whose random OTs are made by `ot`.
     #[must_use]
-    pub fn new(inferences: u32, field_bits: u32, bytes_per_microsecond: f64) -> Self {
-        let columns = 128 / field_bits.clamp(1, 128);
-        let ot_bytes = f64::from(columns - 1) / 8.0;
-        Self { inferences: inferences.max(1), ot_bytes, bytes_per_microsecond }
+    pub fn new(inferences: u32, ot: OtExtension, bytes_per_microsecond: f64) -> Self {
+        let ot_bytes = ot.bytes_per_row() + row_ns(ot) / 1000.0 * bytes_per_microsecond;
+        let flight_microseconds = FLIGHT_MICROSECONDS;
+        Self { inferences: inferences.max(1), ot_bytes, bytes_per_microsecond, flight_microseconds }
+    }
+
+    /// Price of interactive steps and of the random OTs that they take, in bytes.
+    pub(crate) fn traffic(&self, traffic: &Traffic) -> f64 {
+        let (up, down) = traffic.wire_bytes();
+        let rows = RotCounts::sum(&traffic.rots, RotRun::rows).total() as f64;
+        let microseconds =
+            FlightClock::default().advance(traffic) as f64 * self.flight_microseconds;
+        (up + down) as f64 + rows * self.ot_bytes + microseconds * self.bytes_per_microsecond
+    }
+
+    /// Price of making random OTs that take `rows` rows an inference by `ot`, in bytes an inference:
+    /// messages of set-up and exchanges, and computation.
+    pub(crate) fn extension(&self, ot: OtExtension, rows: RotCounts) -> f64 {
+        let of_session = |rows: u64| rows.saturating_mul(self.inferences.into());
+        let rows = RotCounts {
+            server_sends: of_session(rows.server_sends),
+            client_sends: of_session(rows.client_sends),
+        };
+        let step = ot.exchange(rows, &mut RotCounts::default());
+        let (up, down) = Traffic::new(vec![step], Vec::new()).payload_bytes();
+        let setup: u64 = ot.setup_bytes().iter().sum();
+        let made = ot.made_rows(rows.server_sends) + ot.made_rows(rows.client_sends);
+        let microseconds = made as f64 * row_ns(ot) / 1000.0;
+        let bytes = (up + down + 2 * setup) as f64;
+        self.share(bytes + microseconds * self.bytes_per_microsecond)
     }
 
     /// The share of one inference in what a session pays once.

@@ -11,8 +11,10 @@ use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::integer::{
     IntRange, IntegerLayer, IntegerNetwork, IntegerOp, Requantize, SumOp, Term, ValueId,
 };
+use heq_ir::plan::reveal::Reveal;
 use heq_ir::protocol::requantize::RequantizeWidths;
 use heq_ir::protocol::table::TableWidths;
+use heq_ir::rounding::EarlyRounding;
 use heq_ir::secure::{
     CombineOp, CombineTerm, Domain, LinearOp, Origin, Packing, SecureOp, SecureProgram, TypeError,
     guard_bits,
@@ -45,16 +47,19 @@ pub struct Lowered {
     pub sums: Vec<Option<usize>>,
 }
 
-/// Lowers the network with the accumulator widths of `facts` and the given packings.
+/// Lowers the network with the accumulator widths of `facts` and the given packings; of the output
+/// the client learns what `reveal` says.
 ///
 /// # Errors
 /// [`Code::UnsupportedForm`] if a layer reads the unquantized result of a linear layer, bits are
 /// needed of a value that 8 bits do not hold, or the output is the client's own;
+/// [`Code::BadOption`] if the output has no such values to reveal;
 /// [`Code::Internal`] if a step does not type, which the integer network's invariants rule out.
 pub fn assign_domains(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
     packings: &Packings,
+    reveal: Reveal,
 ) -> Result<Lowered, Diagnostic> {
     for (index, layer) in network.layers.iter().enumerate() {
         if layer.inputs.is_empty() || layer.inputs.iter().any(|id| id.0 > index) {
@@ -81,7 +86,7 @@ pub fn assign_domains(
             lowering.lower_layer(index, layer)?;
         }
     }
-    lowering.open_output(network)?;
+    lowering.open_output(network, reveal)?;
     Ok(Lowered { program: lowering.program, sums: lowering.sums })
 }
 
@@ -106,15 +111,19 @@ impl Lowering<'_> {
                 self.rearrange(value, layer, &op)?
             }
             IntegerOp::Table(table) => {
-                let operand = self.bits(layer, layer.inputs[0])?;
-                let Domain::Boolean { bits, .. } = self.domain(operand) else {
-                    return Err(unsupported(layer, "looks up values that are not bits"));
-                };
-                let widths =
-                    TableWidths { input_bits: bits, result_bits: table.output.bits().max(1) };
+                let operands = layer.inputs.iter().map(|&id| self.bits(layer, id));
+                let operands = operands.collect::<Result<Vec<_>, _>>()?;
+                let mut input_bits = 0;
+                for &operand in &operands {
+                    let Domain::Boolean { bits, .. } = self.domain(operand) else {
+                        return Err(unsupported(layer, "looks up values that are not bits"));
+                    };
+                    input_bits += bits;
+                }
+                let widths = TableWidths { input_bits, result_bits: table.output.bits().max(1) };
                 let op = SecureOp::Table { widths, lo: table.output.lo };
                 let origin = Origin { secret: Some((index, 0)), ..result_origin(layer) };
-                let bits = Some(self.push(&[operand], origin, op)?);
+                let bits = Some(self.push(&operands, origin, op)?);
                 Nodes { bits, ..Nodes::default() }
             }
             IntegerOp::View(view) => self.rearrange(value, layer, &SecureOp::View(*view))?,
@@ -159,6 +168,7 @@ impl Lowering<'_> {
                         multiplier_bits: linear.multiplier_bits,
                         acc_bits,
                         guard_bits,
+                        rounded_bits: self.facts.rounded_bits(index),
                         packing: self.packings.get(&(index, position)).copied().unwrap_or_default(),
                     });
                     operands.push(self.push(&[operand], origin, op)?);
@@ -291,10 +301,20 @@ impl Lowering<'_> {
         Requantize { shift, range }: Requantize,
         origin: Origin,
     ) -> Result<NodeIndex, Diagnostic> {
-        let (acc_bits, guard_bits) = match self.domain(operand) {
-            Domain::Accumulator { acc_bits, guard_bits, .. } => (acc_bits, guard_bits),
-            Domain::Arithmetic { bits, .. } => (bits, 0),
-            Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed => (0, 0),
+        let domain = self.domain(operand);
+        let (acc_bits, guard_bits, shift) = match (domain, EarlyRounding::of(domain)) {
+            // The guard bits are among those that rounding drops.
+            (_, Some(rounding)) => {
+                let shift = shift.saturating_sub(rounding.accumulator_bits());
+                (rounding.rounded_word_bits(), 0, shift)
+            }
+            (Domain::Accumulator { acc_bits, guard_bits, .. }, None) => {
+                (acc_bits, guard_bits, shift)
+            }
+            (Domain::Arithmetic { bits, .. }, None) => (bits, 0, shift),
+            (Domain::Client { .. } | Domain::Boolean { .. } | Domain::Revealed, None) => {
+                (0, 0, shift)
+            }
         };
         let limit = u32::try_from(range.hi.abs_diff(range.lo)).unwrap_or(u32::MAX);
         let widths =
@@ -302,7 +322,7 @@ impl Lowering<'_> {
         self.push(&[operand], origin, SecureOp::Requantize { widths, range })
     }
 
-    fn open_output(&mut self, network: &IntegerNetwork) -> Result<(), Diagnostic> {
+    fn open_output(&mut self, network: &IntegerNetwork, reveal: Reveal) -> Result<(), Diagnostic> {
         let name = &network.output.name;
         let unsupported = |what: &str| {
             let remedy = "let the output depend on the weights: end with a Conv, Gemm or MatMul";
@@ -318,9 +338,19 @@ impl Lowering<'_> {
             Some(Native::Bits) => nodes.bits,
             _ => nodes.words.or(nodes.plain),
         };
-        let node = node.ok_or_else(|| unsupported("no layer makes the output"))?;
+        let mut node = node.ok_or_else(|| unsupported("no layer makes the output"))?;
         let (name, operator) = (name.clone(), "Output".to_owned());
-        let origin = Origin { tensor: name.clone(), name, operator, secret: None };
+        let mut origin = Origin { tensor: name.clone(), name, operator, secret: None };
+        if let Reveal::Top { k } = reveal {
+            reveal.check(self.program.graph[node].result.shape).map_err(|what| {
+                let remedy = "reveal fewer, or --reveal logits; end the model with a pooling or a \
+                              Flatten if rows and columns are left";
+                Diagnostic::new(Code::BadOption, format!("--reveal {reveal}"), what, remedy)
+            })?;
+            // Indices are integers of none of the model's tensors.
+            origin.tensor.clear();
+            node = self.push(&[node], origin.clone(), SecureOp::Top { k })?;
+        }
         self.push(&[node], origin, SecureOp::Open)?;
         Ok(())
     }

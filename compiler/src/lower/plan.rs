@@ -1,14 +1,18 @@
 //! Secure program and choices to a plan and the server's weights.
 
+use crate::select::ot::OtRule;
 use crate::select::{SearchOptions, Selection};
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::integer::{IntegerNetwork, IntegerOp, TableOp, Term, ValueId};
+use heq_ir::integer::{IntegerNetwork, IntegerOp, Term, ValueId};
 use heq_ir::params::RlweSpec;
+use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::weights::{LinearWeights, ServerWeights, TableEntries, WeightsSpec};
 use heq_ir::plan::{
     AccStrategy, Calibration, Layer, LayerKind, LinearChoice, Plan, PlanSpec, codec,
 };
 use heq_ir::preparation::InputPreparation;
+use heq_ir::protocol::max_pool::ComparisonForm;
+use heq_ir::rounding::AccRounding;
 use heq_ir::secure::{Domain, SecureNode, SecureOp, SecureProgram};
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
@@ -20,10 +24,14 @@ pub struct PlanOptions {
     pub acc_strategy: AccStrategy,
     /// The inference fails with probability at most `2^-error_budget_log2`.
     pub error_budget_log2: u32,
+    /// Whether accumulators are rounded before they are requantized.
+    pub rounding: AccRounding,
+    /// What of the output the client learns.
+    pub reveal: Reveal,
     /// How raw pixels become the model's input.
     pub preparation: InputPreparation,
-    /// Field width k of the OT extension.
-    pub ot_field_bits: u32,
+    /// How random OTs are made.
+    pub ot: OtRule,
     /// How its steps are chosen.
     pub search: SearchOptions,
 }
@@ -84,20 +92,25 @@ pub fn lower_plan(
         });
         values.insert(index, ValueId(layers.len()));
         linear.extend(linear_weights(network, node));
-        let operand = nodes.first().map(|&operand| program.graph[operand].result.domain);
-        tables.extend(operand.and_then(|operand| table_entries(network, node, operand)));
+        let operands: Vec<Domain> =
+            nodes.iter().map(|&operand| program.graph[operand].result.domain).collect();
+        tables.extend(table_entries(network, node, &operands));
     }
     let spec = PlanSpec {
         model: network.name.clone(),
         acc_strategy: options.acc_strategy,
         calibration,
         error_budget_log2: options.error_budget_log2,
+        rounding: options.rounding,
         input: network.input.clone(),
         preparation: options.preparation.clone(),
         output_name: network.output.name.clone(),
-        output_scale: network.output.scale,
+        output_scale: match options.reveal {
+            Reveal::Logits => network.output.scale,
+            Reveal::Top { .. } => 1.0,
+        },
         rlwe,
-        ot_field_bits: options.ot_field_bits,
+        ot: options.ot.assumed(),
         layers,
     };
     let (plan, plan_bytes) = codec::encode_plan(spec).map_err(|error| {
@@ -146,16 +159,23 @@ fn layer_kind(
         }
         SecureOp::Combine(op) => LayerKind::Combine(op.clone()),
         &SecureOp::Requantize { widths, range } => {
-            LayerKind::Requantize { widths, range, form: *selection.requantize.get(&index)? }
+            LayerKind::Requantize { widths, range, form: *selection.forms.requantize.get(&index)? }
         }
-        &SecureOp::MaxPool { window } => LayerKind::MaxPool { window },
+        &SecureOp::MaxPool { window } => {
+            // The client pools its own values by itself.
+            let form = selection.forms.max_pool.get(&index).copied();
+            LayerKind::MaxPool { window, form: form.unwrap_or(ComparisonForm::Ripple) }
+        }
         &SecureOp::Table { widths, lo } => LayerKind::Table { widths, lo },
         &SecureOp::View(view) => LayerKind::View(view),
         &SecureOp::Reshape(shape) => LayerKind::Reshape(shape),
         SecureOp::Concat => LayerKind::Concat,
-        &SecureOp::ToArithmetic { bits } => LayerKind::ToArithmetic { bits },
+        &SecureOp::ToArithmetic { bits } => {
+            LayerKind::ToArithmetic { bits, form: *selection.forms.to_arithmetic.get(&index)? }
+        }
         &SecureOp::ToBoolean { bits, lo } => LayerKind::ToBoolean { bits, lo },
         SecureOp::Open => LayerKind::Open,
+        &SecureOp::Top { k } => LayerKind::Top { k },
     })
 }
 
@@ -174,29 +194,33 @@ fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearW
     })
 }
 
-/// The table of a step whose operand lives as `operand`: an entry for every index, beyond the
-/// function's input that of the nearest integer.
+/// The table of a step whose operands live as `operands`: an entry for every index, in which the bits
+/// of the first operand are the lowest; beyond the function's inputs that of the nearest integers.
 fn table_entries(
     network: &IntegerNetwork,
     node: &SecureNode,
-    operand: Domain,
+    operands: &[Domain],
 ) -> Option<TableEntries> {
     let (layer, _) = node.origin.secret?;
-    let (
-        IntegerOp::Table(table),
-        &SecureOp::Table { widths, lo },
-        Domain::Boolean { lo: first, .. },
-    ) = (&network.layers.get(layer)?.op, &node.op, operand)
+    let (IntegerOp::Table(table), &SecureOp::Table { widths, lo }) =
+        (&network.layers.get(layer)?.op, &node.op)
     else {
         return None;
     };
-    let TableOp { input, values, .. } = table;
-    let size = usize::try_from(input.hi.checked_sub(input.lo)?).ok()? + 1;
-    let entry = |values: &[i64], index: i64| {
-        let at = first.checked_add(index)?.clamp(input.lo, input.hi).checked_sub(input.lo)?;
-        u8::try_from(values.get(usize::try_from(at).ok()?)?.checked_sub(lo)?).ok()
+    let position = |mut index: i64| {
+        let mut values = Vec::with_capacity(operands.len());
+        for operand in operands {
+            let Domain::Boolean { bits, lo } = *operand else { return None };
+            values.push(lo.checked_add(index & ((1 << bits.min(8)) - 1))?);
+            index >>= bits.min(8);
+        }
+        table.position(&values)
     };
-    let indices = 0..1_i64 << widths.input_bits.min(8);
-    let entries = values.chunks(size).flat_map(|one| indices.clone().map(move |i| entry(one, i)));
+    let positions: Option<Vec<usize>> =
+        (0..1_i64 << widths.input_bits.min(8)).map(position).collect();
+    let positions = positions?;
+    let entry = |values: &[i64], at: usize| u8::try_from(values.get(at)?.checked_sub(lo)?).ok();
+    let tables = table.values.chunks(table.size()?.max(1));
+    let entries = tables.flat_map(|one| positions.iter().map(move |&at| entry(one, at)));
     Some(TableEntries { entries: entries.collect::<Option<_>>()? })
 }

@@ -30,6 +30,13 @@ pub fn to_json(plan: &Plan) -> Value {
             if let (Some(used_bits), Some(free_bits)) = (row.used_bits, row.free_bits()) {
                 layer["calibration"] = json!({"used_bits": used_bits, "free_bits": free_bits});
             }
+            if let Some(rounded) = row.rounded {
+                layer["rounding"] = json!({
+                    "dropped_bits": rounded.rounding.dropped_bits(),
+                    "differing_probability": rounded.probability,
+                    "differing_elements": rounded.differing(),
+                });
+            }
             if let Some(step) = row.linear {
                 layer["choices"]["activation_bits"] = json!(row.activation_bits);
                 layer["he"] = linear(plan, index, &step);
@@ -44,13 +51,26 @@ pub fn to_json(plan: &Plan) -> Value {
         "accumulators": spec.acc_strategy.to_string(),
         "calibration": calibration(plan),
         "error_budget_log2": -i64::from(spec.error_budget_log2),
+        "rounding": {"rule": spec.rounding.to_string(), "differing_elements": plan.differing_elements()},
         "computational_security_bits": COMPUTATIONAL_SECURITY_BITS,
         "statistical_security_bits": STATISTICAL_SECURITY_BITS,
         "input": spec.input,
-        "output": {"name": spec.output_name, "len": plan.output_len(), "scale": spec.output_scale},
+        "output": {
+            "name": spec.output_name,
+            "len": plan.output_len(),
+            "scale": spec.output_scale,
+            "reveal": plan.reveal().to_string(),
+            "classes": plan.classes(),
+        },
         "setup": part(&cost.setup),
         "keys": plan.rlwe().iter().enumerate().map(|set| keys(set, plan)).collect::<Vec<_>>(),
         "correlations": part(&cost.correlations),
+        "ot": {
+            "extension": spec.ot.to_string(),
+            "bytes_per_row": spec.ot.bytes_per_row(),
+            "setup_bytes": 2 * spec.ot.setup_bytes().iter().sum::<u64>(),
+            "exchanges": plan.rot_chunks().len(),
+        },
         "online": part(&cost.online()),
         "layers": layers,
     })
@@ -90,7 +110,7 @@ fn linear(plan: &Plan, index: usize, step: &LinearStep<'_>) -> Value {
         "weight_polynomials": counts.weights(),
         "request_drop_bits": choice.request_drop_bits,
         "response_drop_bits": choice.response_drop_bits,
-        "noise_margin": choice.noise_model().margin(params, op.word_bits()),
+        "noise_margin": choice.noise_model().margin(params, op.precise_bits()),
         "client": party(&operations.client),
         "server": party(&operations.server),
     })
@@ -136,6 +156,7 @@ fn choices(kind: &LayerKind) -> Value {
             "multiplier_bits": op.multiplier_bits,
             "acc_bits": op.acc_bits,
             "guard_bits": op.guard_bits,
+            "rounded_bits": op.rounded_bits,
             "packing": op.packing.to_string(),
         }),
         LayerKind::Requantize { widths, range, form } => json!({
@@ -144,9 +165,9 @@ fn choices(kind: &LayerKind) -> Value {
             "shift": widths.shift,
             "lo": range.lo,
             "hi": range.hi,
-            "digit_bits": form.digit_bits,
+            "form": form,
         }),
-        LayerKind::MaxPool { window } => json!({"window": window}),
+        LayerKind::MaxPool { window, form } => json!({"window": window, "form": form}),
         LayerKind::Combine(op) => json!({
             "acc_bits": op.acc_bits,
             "guard_bits": op.guard_bits,
@@ -159,8 +180,9 @@ fn choices(kind: &LayerKind) -> Value {
             "lo": lo,
         }),
         LayerKind::View(view) => json!({"axes": view.axes}),
-        LayerKind::ToArithmetic { bits } => json!({"share_bits": bits}),
+        LayerKind::ToArithmetic { bits, form } => json!({"share_bits": bits, "form": form}),
         LayerKind::ToBoolean { bits, lo } => json!({"bits": bits, "lo": lo}),
+        LayerKind::Top { k } => json!({"k": k}),
         LayerKind::Reshape(_) | LayerKind::Concat | LayerKind::Open => json!({}),
     }
 }

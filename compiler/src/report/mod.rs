@@ -7,7 +7,7 @@ pub use json::to_json;
 pub use table::to_table;
 
 use heq_ir::plan::cost::PartCost;
-use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan};
+use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan, RoundedStep};
 use heq_ir::secure::{Domain, Packing, ValueType};
 
 /// One row of the report: a step with its choices and cost.
@@ -20,6 +20,8 @@ struct Row<'a> {
     shape: String,
     /// Type of the first operand.
     operand: Option<ValueType>,
+    /// Of a requantization that rounds early, how.
+    rounded: Option<RoundedStep>,
     /// Bits that calibration data took of the accumulator, if its width was calibrated.
     used_bits: Option<u32>,
 }
@@ -38,6 +40,7 @@ fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
         activation_bits: activation_bits(plan, layer),
         linear: plan.linear_step(index),
         operand: plan.operands(index).first().copied(),
+        rounded: plan.rounded_step(index),
         used_bits: plan.observed_bits(index),
         cost,
         shape: plan.values().get(index + 1).map_or(String::new(), |value| value.shape.to_string()),
@@ -82,25 +85,35 @@ fn bits(row: &Row<'_>) -> String {
                     format!(" {packing}")
                 }
             };
+            let dropped = match op.rounded_bits {
+                0 => String::new(),
+                bits => format!(" d{bits}"),
+            };
             format!(
-                "W{}A{} m{} acc{}{packing}{free}",
+                "W{}A{} m{} acc{}{dropped}{packing}{free}",
                 op.weight_bits, row.activation_bits, op.multiplier_bits, op.acc_bits
             )
         }
         LayerKind::Requantize { widths, form, .. } => {
             let (l, s, b) = (widths.acc_bits, widths.shift, widths.result_bits);
-            format!("{l} >> {s} -> {b}, digits {}", form.digit_bits)
+            let rounded = row.rounded.map_or(String::new(), |rounded| {
+                format!(", off by one {:.1e}", rounded.probability)
+            });
+            format!("{l} >> {s} -> {b}, {form}{rounded}")
         }
         LayerKind::Combine(op) => format!("{} terms, acc{}{free}", op.terms.len(), op.acc_bits),
         LayerKind::Table { widths, .. } => {
             format!("{} -> {}", widths.input_bits, widths.result_bits)
         }
-        LayerKind::ToArithmetic { bits } => format!("mod 2^{bits}"),
+        LayerKind::ToArithmetic { bits, form } => format!("mod 2^{bits}, {form}"),
         LayerKind::ToBoolean { bits, .. } => format!("{bits} bits"),
-        LayerKind::MaxPool { window } => {
+        LayerKind::MaxPool { window, .. } => {
             format!("{}x{} window", window.kernel[0], window.kernel[1])
         }
         LayerKind::Open => opened(row.operand),
+        LayerKind::Top { k } => {
+            format!("{k} of {}", row.operand.map_or(0, |operand| operand.shape.channels))
+        }
         LayerKind::View(_) | LayerKind::Reshape(_) | LayerKind::Concat => String::new(),
     }
 }

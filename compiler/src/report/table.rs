@@ -7,7 +7,9 @@ use heq_ir::layout::{ConvTile, GroupPlacement};
 use heq_ir::params::security::COMPUTATIONAL_SECURITY_BITS;
 use heq_ir::params::{KeySwitchSpec, RlweParams};
 use heq_ir::plan::cost::{LinearOperations, PartCost};
+use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::{AccStrategy, LinearStep, Plan};
+use heq_ir::rounding::AccRounding;
 use std::fmt::Write as _;
 
 const COLUMNS: [&str; 16] = [
@@ -39,19 +41,19 @@ pub fn to_table(plan: &Plan) -> String {
     let spec = plan.spec();
     let mut text = format!(
         "model {}   plan {}\n\
-         input {} {}   output {} of {} values, opened to the client\n\
+         input {} {}   output {}, opened to the client\n\
          accumulators {}   failure and leakage at most 2^-{} an inference   {} bit security\n\
-         {}bytes are on the wire, headers included; up is client to server\n\n",
+         {}{}bytes are on the wire, headers included; up is client to server\n\n",
         printable(&spec.model),
         plan.digest(),
         printable(&spec.input.name),
         spec.input.shape,
-        printable(&spec.output_name),
-        plan.output_len(),
+        opened(plan),
         spec.acc_strategy,
         spec.error_budget_log2,
         COMPUTATIONAL_SECURITY_BITS,
         calibration(plan),
+        rounding(plan),
     );
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(COLUMNS);
@@ -103,10 +105,27 @@ pub fn to_table(plan: &Plan) -> String {
     let rots = plan.rots();
     let _ = writeln!(
         text,
-        "random OTs an inference: {} sent by the server, {} by the client",
-        rots.server_sends, rots.client_sends
+        "random OTs an inference: {} sent by the server, {} by the client, made ahead by {}: {:.2} bytes a \
+         row, {} bytes of the set-up",
+        rots.server_sends,
+        rots.client_sends,
+        spec.ot,
+        spec.ot.bytes_per_row(),
+        2 * spec.ot.setup_bytes().iter().sum::<u64>(),
     );
     text
+}
+
+/// What the client learns.
+fn opened(plan: &Plan) -> String {
+    let values = format!("{} of {} values", printable(&plan.spec().output_name), plan.classes());
+    match plan.reveal() {
+        Reveal::Logits => values,
+        Reveal::Top { k: 1 } => format!("{values}: the index of the largest and no value"),
+        Reveal::Top { k } => {
+            format!("{values}: the indices of the {k} largest in order and no value")
+        }
+    }
 }
 
 /// What calibrated widths rest on, as a line of its own; nothing of other widths.
@@ -122,6 +141,18 @@ fn calibration(plan: &Plan) -> String {
          overflow, and the result is then wrong without an error; \"free\" is what the samples left\n",
         calibration.samples
     )
+}
+
+/// What early rounding may change, as a line of its own; nothing if all is exact.
+fn rounding(plan: &Plan) -> String {
+    match plan.spec().rounding {
+        AccRounding::Exact => String::new(),
+        rule @ AccRounding::Within { .. } => format!(
+            "rounding {rule}: d low bits of accumulators are dropped early; about {:.1} requantized \
+             elements an inference are off by one, fewer where results are clamped\n",
+            plan.differing_elements()
+        ),
+    }
 }
 
 /// N, `log2 q`, tile, requests and responses, dropped bits, transforms of both parties without those

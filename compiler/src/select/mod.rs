@@ -1,23 +1,29 @@
 //! Chooses one candidate for every step.
 //!
 //! [`choose_linear_steps`] and [`choose_forms`] are the interface between the kernels' candidates and
-//! the plan. Linear steps are chosen together, since they share keys; the form of a requantization is
-//! the one that moves the fewest bytes. The same model always gives the same plan.
+//! the plan. Linear steps are chosen together, since they share keys; circuits on shared bits one by
+//! one. Both minimise [`Objective`]. The same model always gives the same plan.
 
 pub mod linear;
+pub mod ot;
+pub mod tables;
 
 use crate::analysis::range::{NetworkFacts, SumFacts, field_sums};
 use crate::kernel::conv_coefficient::{Candidate, LinearTask};
+use crate::kernel::forms;
 use crate::kernel::packing::{PackingRule, packings};
-use crate::kernel::price::{BYTES_PER_MICROSECOND, Objective};
-use crate::kernel::requantize;
+use crate::kernel::price::{BYTES_PER_MICROSECOND, FLIGHT_MICROSECONDS, Objective};
 use crate::lower::plan::PlanOptions;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::integer::{IntegerNetwork, IntegerOp, Term};
 use heq_ir::params::noise::required_margin;
 use heq_ir::plan::AccStrategy;
+use heq_ir::plan::OtExtension;
+use heq_ir::protocol::max_pool::ComparisonForm;
 use heq_ir::protocol::requantize::RequantizeForm;
+use heq_ir::protocol::to_arithmetic::ToArithmeticForm;
 use heq_ir::secure::{Domain, LinearOp, Packing, SecureNode, SecureOp, SecureProgram, ValueType};
+use heq_ir::traffic::Traffic;
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
 
@@ -30,8 +36,20 @@ pub struct SearchOptions {
     pub merges: bool,
     /// Inferences of a session, among which its keys are divided.
     pub inferences: u32,
-    /// Bytes that a microsecond of computation is worth.
+    /// Bytes that a microsecond is worth.
     pub bytes_per_microsecond: f64,
+    /// Microseconds that a flight takes.
+    pub flight_microseconds: f64,
+}
+
+impl SearchOptions {
+    /// What is minimised if random OTs are made by `ot`.
+    fn objective(&self, ot: OtExtension) -> Objective {
+        Objective {
+            flight_microseconds: self.flight_microseconds,
+            ..Objective::new(self.inferences, ot, self.bytes_per_microsecond)
+        }
+    }
 }
 
 impl Default for SearchOptions {
@@ -41,6 +59,7 @@ impl Default for SearchOptions {
             merges: true,
             inferences: 1,
             bytes_per_microsecond: BYTES_PER_MICROSECOND,
+            flight_microseconds: FLIGHT_MICROSECONDS,
         }
     }
 }
@@ -53,8 +72,19 @@ pub type LinearChoices = HashMap<(usize, usize), Candidate>;
 pub struct Selection {
     /// Candidates of the linear steps.
     pub linear: LinearChoices,
-    /// Forms of the requantizations.
+    /// Forms of the circuits on shared bits.
+    pub forms: Forms,
+}
+
+/// Forms of the circuits on shared bits, by their steps.
+#[derive(Clone, Debug, Default)]
+pub struct Forms {
+    /// Requantizations.
     pub requantize: HashMap<NodeIndex, RequantizeForm>,
+    /// Max poolings.
+    pub max_pool: HashMap<NodeIndex, ComparisonForm>,
+    /// Conversions to arithmetic shares.
+    pub to_arithmetic: HashMap<NodeIndex, ToArithmeticForm>,
 }
 
 /// A linear step with what its candidates depend on.
@@ -79,8 +109,8 @@ pub fn choose_linear_steps(
 ) -> Result<(LinearChoices, Vec<String>), Diagnostics> {
     let margin = required_margin(linear_outputs(program), options.error_budget_log2);
     let steps = linear_steps(program, facts);
-    let SearchOptions { packing: rule, merges, inferences, bytes_per_microsecond } = options.search;
-    let objective = Objective::new(inferences, options.ot_field_bits, bytes_per_microsecond);
+    let SearchOptions { packing: rule, merges, .. } = options.search;
+    let objective = options.search.objective(options.ot.assumed());
     let mut notes = Vec::new();
     let mut tasks = Vec::with_capacity(steps.len());
     for step in &steps {
@@ -128,21 +158,40 @@ pub fn choose_linear_steps(
     }
 }
 
-/// The form of every requantization of `program`.
+/// The forms of all circuits on shared bits of `program`.
 #[must_use]
-pub fn choose_forms(program: &SecureProgram) -> HashMap<NodeIndex, RequantizeForm> {
-    let form = |index: NodeIndex| {
+pub fn choose_forms(program: &SecureProgram, options: &PlanOptions) -> Forms {
+    let objective = options.search.objective(options.ot.assumed());
+    let mut chosen = Forms::default();
+    for index in program.graph.node_indices() {
         let node = &program.graph[index];
-        let SecureOp::Requantize { widths, .. } = &node.op else { return None };
-        let forms = requantize::candidates(widths, node.result.shape.len());
-        let rank = |traffic: &heq_ir::traffic::Traffic| {
-            let (up, down) = traffic.payload_bytes();
-            (up + down, traffic.steps.len())
-        };
-        let (form, _) = forms.min_by_key(|(_, traffic)| rank(traffic))?;
-        Some((index, form))
-    };
-    program.graph.node_indices().filter_map(form).collect()
+        let operand = program.operands(index).first().map(|&node| program.graph[node].result);
+        let Some(operand) = operand else { continue };
+        let elements = node.result.shape.len();
+        match (&node.op, operand.domain) {
+            (SecureOp::Requantize { widths, .. }, _) => {
+                let form = cheapest(forms::of_requantize(widths, elements), &objective);
+                chosen.requantize.extend(form.map(|form| (index, form)));
+            }
+            (SecureOp::MaxPool { window }, Domain::Boolean { bits, .. }) => {
+                let positions = window.kernel[0] * window.kernel[1];
+                let form = cheapest(forms::of_max_pool(elements, positions, bits), &objective);
+                chosen.max_pool.extend(form.map(|form| (index, form)));
+            }
+            (&SecureOp::ToArithmetic { bits }, Domain::Boolean { bits: planes, .. }) => {
+                let form = cheapest(forms::of_to_arithmetic(elements, planes, bits), &objective);
+                chosen.to_arithmetic.extend(form.map(|form| (index, form)));
+            }
+            _ => {}
+        }
+    }
+    chosen
+}
+
+/// The first of the forms with the lowest price.
+fn cheapest<F>(forms: impl Iterator<Item = (F, Traffic)>, objective: &Objective) -> Option<F> {
+    let priced = forms.map(|(form, traffic)| (form, objective.traffic(&traffic)));
+    priced.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(form, _)| form)
 }
 
 impl<'a> LinearStep<'a> {

@@ -171,7 +171,7 @@ impl Lowering<'_> {
         };
         let values = function.results.iter().flatten().map(quantize).collect();
         let value = function.value;
-        let op = TableOp { input: value.range, output: range, values };
+        let op = TableOp { inputs: vec![value.range], output: range, values };
         let made = self.push(id, id, &[value], IntegerOp::Table(op));
         let kind = ValueKind::Quantized;
         Ok(Value { id: made, shape: value.shape, scale, range, kind })

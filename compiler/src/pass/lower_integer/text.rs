@@ -21,7 +21,7 @@ pub fn text(network: &IntegerNetwork) -> String {
             }
             IntegerOp::Table(table) => format!(
                 "table {}->{} values={}",
-                interval(table.input),
+                table.inputs.iter().copied().map(interval).collect::<Vec<_>>().join(","),
                 interval(table.output),
                 list(&table.values)
             ),

@@ -5,7 +5,10 @@ use heq_ir::geometry::{Chw, ConvGeometry, Window};
 use heq_ir::integer::IntRange;
 use heq_ir::layout::ConvLayout;
 use heq_ir::params::noise::{NoiseModel, required_margin};
+use heq_ir::plan::OtExtension;
 use heq_ir::secure::{Domain, LinearOp, Packing};
+
+const OT: OtExtension = OtExtension::SoftSpoken { field_bits: 4 };
 
 /// A layer with random weights, as wide as they need it, on values that the parties share.
 struct Layer {
@@ -48,6 +51,7 @@ fn layer(
         multiplier_bits: 0,
         acc_bits,
         guard_bits: 1,
+        rounded_bits: 0,
         packing: Packing::None,
     };
     let range = IntRange { lo: 0, hi: highest };
@@ -68,7 +72,7 @@ impl Layer {
     /// The candidate where keys are nearly free, after its margin and bytes were counted again.
     fn choose(&self, packing: Packing, merges: bool) -> Candidate {
         let task = self.task(packing, merges);
-        let found = choose_linear(vec![vec![task]], Objective::new(1000, 4, BYTES_FIRST));
+        let found = choose_linear(vec![vec![task]], Objective::new(1000, OT, BYTES_FIRST));
         let found = found[0].unwrap();
         check(&task, &found);
         found
@@ -158,7 +162,7 @@ fn packing_halves_the_requests() {
 fn keys_are_shared() {
     let layers: Vec<Layer> = [1, 2, 2, 3].map(|index| layer(SHAPES[index], 4, 4)).into();
     let tasks = || layers.iter().map(|layer| vec![layer.task(Packing::None, true)]).collect();
-    let objective = Objective::new(1, 4, 6.0);
+    let objective = Objective::new(1, OT, 6.0);
     let found = choose_linear(tasks(), objective);
     assert_eq!(found, choose_linear(tasks(), objective));
     let mut sets: Vec<_> = found.iter().map(|found| found.unwrap().rlwe).collect();

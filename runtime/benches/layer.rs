@@ -19,7 +19,6 @@ use heq_ir::plan::weights::LinearWeights;
 use heq_ir::plan::{LinearChoice, LinearStep};
 use heq_ir::secure::{Domain, LinearOp, Packing};
 use heq_net::memory;
-use heq_ot::{RotReceiverPool, RotSenderPool};
 use heq_runtime::error::RunError;
 use heq_runtime::protocol::keys::{self, KeySet};
 use heq_runtime::protocol::linear::{self, Layer, PreparedWeights, RequestSeeds};
@@ -46,6 +45,7 @@ const OP: LinearOp = LinearOp {
     multiplier_bits: 0,
     acc_bits: 17,
     guard_bits: 1,
+    rounded_bits: 0,
     packing: Packing::None,
 };
 
@@ -88,8 +88,8 @@ fn run(
             let link = &mut Link {
                 role: Role::Server,
                 channel: &mut server_end,
-                sender: &mut RotSenderPool::new(),
-                receiver: &mut RotReceiverPool::new(),
+                sender: &mut [].into_iter().collect(),
+                receiver: &mut [].into_iter().collect(),
             };
             let seeds = &mut RequestSeeds::new(nonce);
             linear::server(link, layers[1], keys, weights, seeds, shares, &mut server_rng)
@@ -97,8 +97,8 @@ fn run(
         let link = &mut Link {
             role: Role::Client,
             channel: &mut client_end,
-            sender: &mut RotSenderPool::new(),
-            receiver: &mut RotReceiverPool::new(),
+            sender: &mut [].into_iter().collect(),
+            receiver: &mut [].into_iter().collect(),
         };
         let client =
             linear::client(link, layers[0], key, &mut RequestSeeds::new(nonce), shares, rng)?;

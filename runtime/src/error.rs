@@ -34,6 +34,9 @@ pub enum RunError {
     /// The operating system gives no randomness.
     #[error("the operating system's random number generator failed: {0}")]
     Randomness(getrandom::Error),
+    /// Another thread of the session failed, and has the error that tells why.
+    #[error("another part of the session failed")]
+    Stopped,
     /// A rule of this program did not hold.
     #[error("internal fault: {what}")]
     Internal {
@@ -67,7 +70,7 @@ impl RunError {
                 what,
                 "the result was discarded; connect again, and do not trust this peer if it recurs",
             ),
-            Self::Randomness(_) | Self::Internal { .. } => Diagnostic::new(
+            Self::Randomness(_) | Self::Stopped | Self::Internal { .. } => Diagnostic::new(
                 Code::Internal,
                 "heq-run",
                 what,
@@ -84,6 +87,7 @@ impl From<NetError> for RunError {
                 Self::PeerMisbehaved { step: "a message".to_owned(), what: error.to_string() }
             }
             Blame::Network => Self::Network(error),
+            Blame::OtherLane => Self::Stopped,
             Blame::Caller => Self::Internal { what: "a channel was used after it had failed" },
         }
     }

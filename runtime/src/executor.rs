@@ -4,15 +4,15 @@ mod local;
 
 use crate::error::RunError;
 use crate::protocol::gates::Gates;
-use crate::protocol::{Link, Role, linear, open, table, to_arithmetic};
+use crate::protocol::{Link, linear, open, requantize, table, to_arithmetic, top};
 use crate::session::{Keys, PreparedServer, Session};
-use crate::share::{Plane, Words, mask};
+use crate::share::{Plane, Words};
 use crate::stats::Measured;
 use heq_ir::geometry::{Chw, Window};
 use heq_ir::layout::PartyOperations;
 use heq_ir::plan::LayerKind;
-use heq_ir::protocol::max_pool::max_over_positions;
-use heq_ir::protocol::requantize::requantize;
+use heq_ir::protocol::max_pool::{ComparisonForm, max_over_positions};
+use heq_ir::rounding::EarlyRounding;
 use heq_ir::secure::{Domain, ValueType};
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -70,6 +70,9 @@ impl Session<'_> {
         contribution: &Contribution<'_>,
         measured: &mut [Measured],
     ) -> Result<Vec<i64>, RunError> {
+        if self.done == self.inferences {
+            return Err(RunError::Internal { what: "more inferences than were announced" });
+        }
         let plan = self.plan.plan();
         let last_reads = last_reads(self.plan.plan().layers());
         let input = match contribution {
@@ -109,6 +112,7 @@ impl Session<'_> {
                 measured.add_operations(self.role, operations);
             }
         }
+        self.done += 1;
         Ok(output)
     }
 
@@ -135,20 +139,16 @@ impl Session<'_> {
                 secrets.linear += 1;
                 Value::Words(self.linear(step, linear, contribution, shares)?)
             }
-            (LayerKind::Requantize { widths, range, form }, [Value::Words(shares)]) => {
-                let offset = if self.role == Role::Server { widths.offset(range.lo) } else { 0 };
-                let word_mask = mask(widths.word_bits());
-                let moved: Words = Zeroizing::new(
-                    shares.iter().map(|word| word.wrapping_add(offset) & word_mask).collect(),
-                );
-                let mut link = self.link();
-                let mut gates = Gates::new(&mut link, &moved, moved.len());
-                Value::Planes(requantize(&mut gates, widths, form)?)
+            (LayerKind::Requantize { widths, range, form }, [Value::Words(words)]) => {
+                let rounding = EarlyRounding::of(step.operand()?.domain);
+                let (link, lo) = (&mut self.link(), range.lo);
+                Value::Planes(requantize::requantize(link, rounding, widths, lo, form, words)?)
             }
-            (LayerKind::MaxPool { window }, [Value::Planes(planes)]) => {
-                Value::Planes(self.max_pool(window, step, planes)?)
+            (LayerKind::MaxPool { window, form }, [Value::Planes(planes)]) => {
+                Value::Planes(self.max_pool(window, *form, step, planes)?)
             }
-            (LayerKind::Table { widths, .. }, [Value::Planes(planes)]) => {
+            (LayerKind::Table { widths, .. }, _) => {
+                let planes = &concatenated(operands)?;
                 let table = secrets.table;
                 secrets.table += 1;
                 let mut link = self.link();
@@ -160,13 +160,16 @@ impl Session<'_> {
                     }
                 })
             }
-            (LayerKind::ToArithmetic { bits }, [Value::Planes(planes)]) => {
+            (&LayerKind::ToArithmetic { bits, form }, [Value::Planes(planes)]) => {
                 let Domain::Boolean { lo, .. } = step.operand()?.domain else {
                     return Err(WRONG_VALUE);
                 };
                 let mut link = self.link();
-                Value::Words(to_arithmetic::to_arithmetic(&mut link, planes, elements, *bits, lo)?)
+                Value::Words(to_arithmetic::to_arithmetic(
+                    &mut link, planes, elements, bits, lo, form,
+                )?)
             }
+            (LayerKind::Top { k }, [value]) => Value::Planes(self.top(*k, step, value)?),
             _ => local::run(self.role, kind, step, operands)?,
         })
     }
@@ -207,8 +210,8 @@ impl Session<'_> {
         let mut link = Link {
             role: self.role,
             channel: &mut self.channel,
-            sender: &mut self.correlations.sender_pool,
-            receiver: &mut self.correlations.receiver_pool,
+            sender: &mut self.sender_stock,
+            receiver: &mut self.receiver_stock,
         };
         let (seeds, rng) = (&mut self.seeds, &mut self.rng);
         match (&self.keys, contribution) {
@@ -225,9 +228,27 @@ impl Session<'_> {
         }
     }
 
+    fn top(&mut self, k: u32, step: &Step<'_>, value: &Value) -> Result<Vec<Plane>, RunError> {
+        let operand = step.operand()?;
+        let count = operand.shape.len();
+        let mut link = self.link();
+        let values = match (operand.domain, value) {
+            (Domain::Accumulator { acc_bits, guard_bits, .. }, Value::Words(shares)) => {
+                top::values(&mut link, shares, acc_bits, guard_bits)?
+            }
+            (Domain::Arithmetic { bits, .. }, Value::Words(shares)) => {
+                top::values(&mut link, shares, bits, 0)?
+            }
+            (Domain::Boolean { .. }, Value::Planes(planes)) => planes.clone(),
+            _ => return Err(WRONG_VALUE),
+        };
+        top::top(&mut link, values, count, k as usize)
+    }
+
     fn max_pool(
         &mut self,
         window: &Window,
+        form: ComparisonForm,
         step: &Step<'_>,
         planes: &[Plane],
     ) -> Result<Vec<Plane>, RunError> {
@@ -240,8 +261,18 @@ impl Session<'_> {
             .collect();
         let mut link = self.link();
         let mut gates = Gates::new(&mut link, &[], output.len());
-        max_over_positions(&mut gates, positions)
+        max_over_positions(&mut gates, positions, form)
     }
+}
+
+/// The planes of all operands, those of the first the lowest.
+fn concatenated(operands: &[&Value]) -> Result<Vec<Plane>, RunError> {
+    let mut planes = Vec::new();
+    for operand in operands {
+        let Value::Planes(own) = operand else { return Err(WRONG_VALUE) };
+        planes.extend_from_slice(own);
+    }
+    Ok(planes)
 }
 
 /// For every output, the input that window position `tap` reads, or none where it reads padding.

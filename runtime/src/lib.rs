@@ -13,3 +13,4 @@ mod random;
 pub mod session;
 pub mod share;
 pub mod stats;
+pub mod stock;

@@ -55,15 +55,16 @@ fn run<'c>(
     let mut session = Session::establish(plan, role, channel, inferences)?;
     stats.setup.add(role, session.meter(), start.elapsed());
     let mut outputs = Vec::new();
-    for index in 0..session.inferences as usize {
-        let (start, before) = (Instant::now(), session.meter());
-        session.prepare_inference()?;
-        stats.correlations.add(role, session.meter().since(before), start.elapsed());
-        let contribution =
-            contribution(index).ok_or(RunError::Internal { what: "an inference has no input" })?;
-        outputs.push(session.infer(&contribution, &mut stats.layers)?);
-        stats.inferences += 1;
-    }
-    session.close()?;
+    let mut infer_all = || {
+        for index in 0..session.inferences as usize {
+            let contribution = contribution(index)
+                .ok_or(RunError::Internal { what: "an inference has no input" })?;
+            outputs.push(session.infer(&contribution, &mut stats.layers)?);
+            stats.inferences += 1;
+        }
+        Ok(())
+    };
+    let outcome = infer_all();
+    (stats.correlations, stats.rots) = session.end(outcome)?;
     Ok((outputs, stats))
 }

@@ -46,6 +46,19 @@ impl Measured {
     }
 }
 
+/// The random OTs of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RotStats {
+    /// Random OTs that were made.
+    pub made: u64,
+    /// Random OTs that steps took.
+    pub used: u64,
+    /// Rows of the OT extension that those made took.
+    pub rows: u64,
+    /// How long steps waited for random OTs, in seconds.
+    pub waited_s: f64,
+}
+
 /// What one session measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionStats {
@@ -53,8 +66,10 @@ pub struct SessionStats {
     pub inferences: u32,
     /// Handshake, base OT, keys.
     pub setup: Measured,
-    /// OT extension.
+    /// OT extension, on a lane and a thread of its own; its time is that of making random OTs.
     pub correlations: Measured,
+    /// The random OTs.
+    pub rots: RotStats,
     /// One entry a step.
     pub layers: Vec<Measured>,
 }
@@ -83,7 +98,6 @@ impl SessionStats {
     /// The statistics as a `heq-stats/1` document; `party` is `client`, `server`, or `local` for both.
     #[must_use]
     pub fn to_json(&self, plan: &Plan, link: &str, party: &str) -> serde_json::Value {
-        let rots = plan.rots().total() * u64::from(self.inferences);
         let layers: Vec<_> = plan
             .layers()
             .iter()
@@ -117,8 +131,11 @@ impl SessionStats {
                 "bytes_down": self.correlations.bytes_down,
                 "flights": self.correlations.flights,
                 "wall_s": self.correlations.wall_s,
-                "made": rots,
-                "used": rots,
+                "waited_s": self.rots.waited_s,
+                "extension": plan.spec().ot.to_string(),
+                "made": self.rots.made,
+                "used": self.rots.used,
+                "rows": self.rots.rows,
             },
             party: serde_json::json!(ProcessUsage::now()),
             "layers": layers,

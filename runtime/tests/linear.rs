@@ -159,13 +159,15 @@ fn widths(
 }
 
 /// What a case covered: packing, whether products alone need more bits than accumulators have, levels
-/// of merging, primes of q, lifted elements.
+/// of merging, primes of q, lifted elements, noise.
 struct Covered {
     packing: Packing,
     is_bare_wider: bool,
     merge_levels: u32,
     limbs: usize,
     lifted: usize,
+    /// Whether noise often leaves the window of an exact result.
+    is_noisy: bool,
 }
 
 /// Draws a layer and runs it; `None` if what was drawn does not fit together.
@@ -187,7 +189,19 @@ fn try_case(draw: &mut Draw) -> Option<Covered> {
     let x: Vec<i64> = (0..geometry.input.len()).map(|_| common::draw(range, &mut draw.0)).collect();
     let (acc_bits, packing) = widths(draw, &geometry, &mut weights, range, &x);
     let guard_bits = if packing == Packing::None { draw.bits(1, 3) } else { 1 };
-    let op = LinearOp { geometry, weight_bits, multiplier_bits, acc_bits, guard_bits, packing };
+    let rounded_bits = match draw.number(0, 2) {
+        0 if acc_bits > guard_bits + 1 => draw.bits(guard_bits + 1, acc_bits - 1),
+        _ => 0,
+    };
+    let op = LinearOp {
+        geometry,
+        weight_bits,
+        multiplier_bits,
+        acc_bits,
+        guard_bits,
+        rounded_bits,
+        packing,
+    };
     let fields = op.packing.field_bits();
     if op.word_bits() > 62 || op.operand_bits() > 48 {
         return None;
@@ -208,9 +222,18 @@ fn try_case(draw: &mut Draw) -> Option<Covered> {
     let norm = weights.norm_squared(&step).log2().ceil() as u32;
     choice.weight_norm_squared_log2 = norm;
     let fits =
-        |choice: &LinearChoice| choice.noise_model().margin(&params, op.word_bits()) > MARGIN;
+        |choice: &LinearChoice| choice.noise_model().margin(&params, op.precise_bits()) > MARGIN;
     if !fits(&choice) {
         choice = LinearChoice { request_drop_bits: 0, response_drop_bits: 0, ..choice };
+    }
+    // Where words are rounded, as noisy as they may be.
+    if op.precise_bits() < op.word_bits() {
+        let limit = params.modulus_bits() - 1;
+        let choices = (0..=limit).map(|bits| LinearChoice { response_drop_bits: bits, ..choice });
+        choice = choices.take_while(fits).last().unwrap_or(choice);
+    }
+    if op.word_bits() >= params.modulus_bits() {
+        return None;
     }
     if !fits(&choice) || u128::from(op.max_weight_coefficient()) >= params.modulus() {
         return None;
@@ -231,7 +254,8 @@ fn try_case(draw: &mut Draw) -> Option<Covered> {
     let merge_levels = choice.tile.merge_levels;
     let (folded, zeros) = (weights.folded().collect::<Vec<_>>(), vec![0; geometry.out_channels]);
     let is_bare_wider = signed_bits(&convolve(&geometry, &folded, &zeros, &x)) > acc_bits;
-    Some(Covered { packing, is_bare_wider, merge_levels, limbs: params.limbs(), lifted })
+    let is_noisy = choice.noise_model().margin(&params, op.word_bits()) < 2.0;
+    Some(Covered { packing, is_bare_wider, merge_levels, limbs: params.limbs(), lifted, is_noisy })
 }
 
 #[test]
@@ -258,6 +282,8 @@ fn shares_of_any_layer_sum_to_the_convolution() {
     least("four fields", 20, &|case| fields(case) == 4);
     least("lifted", 4, &|case| case.lifted > 0);
     least("merged", 4, &|case| case.merge_levels > 0);
+    least("noisy", 20, &|case| case.is_noisy);
+    least("noisy and merged", 60, &|case| case.is_noisy && case.merge_levels > 0);
     least("merged fields", 10, &|case| case.merge_levels > 0 && fields(case) > 1);
     for limbs in 1..=3 {
         least("limbs", 8, &|case| case.limbs == limbs);
@@ -318,6 +344,7 @@ fn no_element_of_millions_is_lifted_wrongly() {
             multiplier_bits: 0,
             acc_bits,
             guard_bits: 1,
+            rounded_bits: 0,
             packing,
         };
         let tile = ConvTile {
@@ -336,7 +363,7 @@ fn no_element_of_millions_is_lifted_wrongly() {
             weight_norm_squared_log2: (channels as f64 * packing.norm_factor()).log2().ceil()
                 as u32,
         };
-        assert!(choice.noise_model().margin(&params, op.word_bits()) > MARGIN);
+        assert!(choice.noise_model().margin(&params, op.precise_bits()) > MARGIN);
         let layout = ConvLayout::new(geometry, packing, tile, params.ring_degree()).unwrap();
         let step = LinearStep { op: &op, choice: &choice, params: &params, layout };
         let weights =
@@ -369,6 +396,7 @@ fn alone(role: Role, messages: &[Vec<u8>]) -> RunError {
         multiplier_bits: 0,
         acc_bits: 8,
         guard_bits: 1,
+        rounded_bits: 0,
         packing,
     };
     let tile = ConvTile {

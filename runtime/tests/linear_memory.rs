@@ -43,6 +43,7 @@ fn check(geometry: ConvGeometry, tile: ConvTile) {
         multiplier_bits: 0,
         acc_bits: 18,
         guard_bits: 1,
+        rounded_bits: 0,
         packing: Packing::None,
     };
     let mut choice = LinearChoice {

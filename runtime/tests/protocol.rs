@@ -7,79 +7,36 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
-use heq_ir::plan::to_arithmetic_bytes;
+#[path = "common/steps.rs"]
+mod steps;
+
+use heq_ir::protocol::adder::{AdderForm, CarryForm};
 use heq_ir::protocol::count::CountMachine;
-use heq_ir::protocol::max_pool::max_over_positions;
+use heq_ir::protocol::max_pool::{ComparisonForm, max_over_positions};
 use heq_ir::protocol::open as opening;
-use heq_ir::protocol::requantize::{RequantizeForm, RequantizeWidths, requantize};
+use heq_ir::protocol::requantize::{RequantizeForm, RequantizeWidths, requantize as circuit};
 use heq_ir::protocol::table::TableWidths;
-use heq_ir::traffic::{RotCounts, Traffic, wire_bytes};
-use heq_net::{Meter, memory};
-use heq_ot::ideal::ideal_rot;
-use heq_ot::{RotReceiverPool, RotSenderPool};
+use heq_ir::protocol::to_arithmetic::ToArithmeticForm;
+use heq_ir::protocol::top::{self as ranking, TopSource};
+use heq_ir::protocol::{Digit, Equality, PlaneMachine, Products};
+use heq_ir::rounding::EarlyRounding;
+use heq_ir::secure::Domain;
+use heq_ir::traffic::Traffic;
+use heq_net::memory;
 use heq_runtime::error::RunError;
 use heq_runtime::protocol::gates::Gates;
 use heq_runtime::protocol::open::{open, open_bits};
+use heq_runtime::protocol::requantize::requantize;
 use heq_runtime::protocol::to_arithmetic::to_arithmetic;
-use heq_runtime::protocol::{Link, Role, table};
-use heq_runtime::share::{Plane, mask};
+use heq_runtime::protocol::{Link, Role, table, top};
+use heq_runtime::share::{Plane, mask, planes_of_words, words_of_planes};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-
-/// Runs `step` as both parties with exactly `rots` ideal random OTs; returns client's and server's
-/// results and the client's meter.
-fn two_parties<T: Send>(
-    rots: RotCounts,
-    step: impl Fn(&mut Link<'_>) -> Result<T, RunError> + Sync,
-) -> (T, T, Meter) {
-    let mut rng = ChaCha20Rng::seed_from_u64(11);
-    let mut pools = |count: u64| {
-        let (sent, received) = ideal_rot(usize::try_from(count).unwrap(), &mut rng);
-        let (mut sender, mut receiver) = (RotSenderPool::new(), RotReceiverPool::new());
-        sender.push(sent);
-        receiver.push(received);
-        (sender, receiver)
-    };
-    let (mut server_sender, mut client_receiver) = pools(rots.server_sends);
-    let (mut client_sender, mut server_receiver) = pools(rots.client_sends);
-    let (mut client_end, mut server_end) = memory::pair();
-    let step = &step;
-    let (client, server) = std::thread::scope(|scope| {
-        let server = scope.spawn(move || {
-            let result = step(&mut Link {
-                role: Role::Server,
-                channel: &mut server_end,
-                sender: &mut server_sender,
-                receiver: &mut server_receiver,
-            });
-            assert_eq!((server_sender.len(), server_receiver.len()), (0, 0), "OTs left over");
-            result
-        });
-        let client = step(&mut Link {
-            role: Role::Client,
-            channel: &mut client_end,
-            sender: &mut client_sender,
-            receiver: &mut client_receiver,
-        });
-        (client.unwrap(), server.join().unwrap().unwrap())
-    });
-    (client, server, client_end.snapshot())
-}
-
-fn check_traffic(meter: Meter, traffic: &Traffic) {
-    assert_eq!((meter.bytes_sent, meter.bytes_received), traffic.wire_bytes());
-    let flights = heq_ir::traffic::FlightClock::default().advance(traffic);
-    assert_eq!(u64::from(meter.horizon), flights);
-}
+use steps::{check_traffic, ideal_stocks, received_bytes, two_parties};
 
 fn open_planes(a: &[Plane], b: &[Plane], elements: usize) -> Vec<u64> {
-    let bit = |i: usize, j: usize| (a[j].bit(i) ^ b[j].bit(i)) << j;
-    (0..elements).map(|i| (0..a.len()).map(|j| bit(i, j)).sum()).collect()
-}
-
-fn planes_of(values: &[u64], bits: u32) -> Vec<Plane> {
-    let plane = |j: u32| Plane::from_bits(values.len(), values.iter().map(|v| v >> j & 1));
-    (0..bits).map(plane).collect()
+    let sums: Vec<Plane> = a.iter().zip(b).map(|(a, b)| a.xor(b)).collect();
+    words_of_planes(&sums, elements).to_vec()
 }
 
 /// All pairs of words of `bits` bits: the server's, then the client's.
@@ -96,43 +53,58 @@ fn signed_sum((x, y): (u64, u64), bits: u32) -> i64 {
     (x.wrapping_add(y) << (64 - bits)).cast_signed() >> (64 - bits)
 }
 
+/// The form that compares the low `compared_bits` bits in digits of `digit_bits`.
+fn carry(compared_bits: u32, digit_bits: u32) -> CarryForm {
+    CarryForm { compared_bits, digit_bits }
+}
+
 #[test]
-fn requantization_is_exact_at_every_pair_of_shares() {
-    for (acc_bits, guard_bits, shift, limit, digit_bits) in [
-        (6, 1, 2, 3, 2),
-        (6, 1, 0, 7, 1),
-        (7, 0, 3, 1, 3),
-        (6, 1, 1, 15, 4),
-        (5, 1, 1, 2, 2),
-        (5, 1, 0, 9, 3),
-        (4, 2, 0, 5, 2),
-        (6, 0, 0, 4, 1),
-        (6, 0, 0, 31, 1),
+fn early_rounding_is_exact_given_the_shares() {
+    for (acc_bits, guard_bits, max_delta, rounded_bits, shift, lo, limit) in [
+        (7, 1, 1, 2, 2, 0, 7),
+        (7, 1, 1, 3, 1, -4, 6),
+        (6, 2, 3, 3, 2, -1, 3),
+        (6, 2, 2, 4, 1, 0, 1),
     ] {
+        let domain = Domain::Accumulator { acc_bits, guard_bits, max_delta, rounded_bits };
+        let rounding = EarlyRounding::of(domain).unwrap();
+        let (word_bits, left) = (acc_bits + guard_bits, acc_bits + guard_bits - rounded_bits);
         let result_bits = u32::BITS - u32::leading_zeros(limit);
-        let widths = RequantizeWidths { acc_bits, guard_bits, shift, result_bits, limit };
+        let widths = RequantizeWidths { acc_bits: left, guard_bits: 0, shift, result_bits, limit };
         assert!(widths.is_valid(), "{widths:?}");
-        let form = RequantizeForm { digit_bits };
-        let pairs = all_pairs(widths.word_bits());
+        let select = AdderForm::Select;
+        let form = RequantizeForm { carry: carry(shift, 2), sums: select, range: select };
+        let pairs = all_pairs(word_bits);
         let mut counter = CountMachine::new(pairs.len());
-        requantize(&mut counter, &widths, &form).unwrap();
+        circuit(&mut counter, &widths, &form).unwrap();
         let traffic = counter.finish();
-        let (client, server, meter) = two_parties(traffic.rots, |link| {
+        let (client, server, meter) = two_parties(&traffic.rots, |link| {
             let words = own_words(link.role, &pairs);
-            requantize(&mut Gates::new(link, &words, words.len()), &widths, &form)
+            requantize(link, Some(rounding), &widths, lo, &form, &words)
         });
-        check_traffic(meter, &traffic);
-        for (found, &pair) in open_planes(&client, &server, pairs.len()).iter().zip(&pairs) {
-            let sum = signed_sum(pair, widths.word_bits()) >> widths.removed_bits();
-            let expected = sum.clamp(0, i64::from(limit));
-            assert_eq!(found.cast_signed(), expected, "{widths:?} m={digit_bits}: {pair:?}");
+        check_traffic(meter, &traffic, "");
+        let constant = ((1 << rounded_bits) + (1 << guard_bits) - 2 - u64::from(max_delta)) / 2;
+        for (found, &(x, y)) in open_planes(&client, &server, pairs.len()).iter().zip(&pairs) {
+            let rounded = ((x + constant) % (1 << word_bits)) >> rounded_bits;
+            let words = (rounded, y >> rounded_bits);
+            let offset = (1 << (shift - 1)) - (lo << shift);
+            let moved = (words.0.wrapping_add_signed(offset), words.1);
+            let expected = (signed_sum(moved, left) >> shift).clamp(0, i64::from(limit));
+            assert_eq!(found.cast_signed(), expected, "{domain:?} {widths:?}: {x} {y}");
         }
     }
 }
 
 #[test]
 fn maximum_of_shared_values() {
-    for (bits, positions, elements) in [(4, 4, 100), (2, 9, 65), (1, 3, 8), (8, 2, 300)] {
+    for (bits, positions, elements, form) in [
+        (4, 4, 100, ComparisonForm::Tree),
+        (4, 4, 100, ComparisonForm::Ripple),
+        (2, 9, 65, ComparisonForm::Ripple),
+        (1, 3, 8, ComparisonForm::Tree),
+        (8, 2, 300, ComparisonForm::Ripple),
+        (8, 2, 300, ComparisonForm::Tree),
+    ] {
         let mut rng = ChaCha20Rng::seed_from_u64(5);
         let values: Vec<Vec<u64>> = (0..positions)
             .map(|_| (0..elements).map(|_| rng.next_u64() & mask(bits)).collect())
@@ -142,9 +114,9 @@ fn maximum_of_shared_values() {
             .map(|v| v.iter().map(|_| rng.next_u64() & mask(bits)).collect())
             .collect();
         let mut counter = CountMachine::new(elements);
-        max_over_positions(&mut counter, vec![vec![(); bits as usize]; positions]).unwrap();
+        max_over_positions(&mut counter, vec![vec![(); bits as usize]; positions], form).unwrap();
         let traffic = counter.finish();
-        let (client, server, meter) = two_parties(traffic.rots, |link| {
+        let (client, server, meter) = two_parties(&traffic.rots, |link| {
             let role = link.role;
             let planes = (0..positions)
                 .map(|p| {
@@ -159,38 +131,86 @@ fn maximum_of_shared_values() {
                         .collect()
                 })
                 .collect();
-            max_over_positions(&mut Gates::new(link, &[], elements), planes)
+            max_over_positions(&mut Gates::new(link, &[], elements), planes, form)
         });
-        check_traffic(meter, &traffic);
+        check_traffic(meter, &traffic, "");
         for (i, found) in open_planes(&client, &server, elements).into_iter().enumerate() {
             assert_eq!(Some(found), values.iter().map(|v| v[i]).max(), "{bits} bits, element {i}");
         }
     }
 }
 
+/// Ranks the sums of `pairs` as both parties, and compares indices and traffic.
+fn check_top(acc_bits: u32, guard_bits: u32, pairs: &[(u64, u64)], k: usize) {
+    let traffic = ranking::traffic(TopSource::Words { acc_bits, guard_bits }, pairs.len(), k);
+    let (client, server, meter) = two_parties(&traffic.rots, |link| {
+        let words = own_words(link.role, pairs);
+        let values = top::values(link, &words, acc_bits, guard_bits)?;
+        top::top(link, values, pairs.len(), k)
+    });
+    check_traffic(meter, &traffic, "");
+    let sums: Vec<i64> =
+        pairs.iter().map(|&pair| signed_sum(pair, acc_bits + guard_bits) >> guard_bits).collect();
+    let mut expected: Vec<usize> = (0..pairs.len()).collect();
+    expected.sort_by_key(|&index| (std::cmp::Reverse(sums[index]), index));
+    let found = open_planes(&client, &server, k);
+    assert!(found.iter().zip(&expected).all(|(&found, &index)| found == index as u64), "{sums:?}");
+}
+
+#[test]
+fn indices_of_the_largest_sums() {
+    let mut rng = ChaCha20Rng::seed_from_u64(13);
+    for (acc_bits, guard_bits, count) in
+        [(16, 1, 10), (5, 0, 33), (3, 2, 64), (20, 1, 100), (2, 3, 7), (9, 1, 2), (12, 1, 1000)]
+    {
+        let mut word = || rng.next_u64() & mask(acc_bits + guard_bits);
+        let pairs: Vec<_> = (0..count).map(|_| (word(), word())).collect();
+        for k in [1, 3, 5].into_iter().filter(|&k| k < count) {
+            check_top(acc_bits, guard_bits, &pairs, k);
+        }
+    }
+    // Sums of equal shares differ in nothing but their guard bits.
+    check_top(4, 1, &[(6, 8), (6, 9), (31, 30), (7, 8), (0, 15)], 4);
+}
+
 #[test]
 fn bits_become_arithmetic_shares() {
-    for (planes, bits, lo) in [(4, 16, 0), (3, 4, -4), (1, 2, 0), (8, 48, -128), (4, 5, 100)] {
+    let direct = ToArithmeticForm::Direct;
+    let lifted = |compared, digit| ToArithmeticForm::Lifted(carry(compared, digit));
+    for (planes, bits, lo, form) in [
+        (4, 16, 0, direct),
+        (3, 4, -4, direct),
+        (1, 2, 0, direct),
+        (8, 48, -128, direct),
+        (4, 5, 100, direct),
+        (4, 4, 3, direct),
+        (4, 16, 0, lifted(4, 2)),
+        (4, 16, -3, lifted(3, 3)),
+        (3, 4, -4, lifted(0, 1)),
+        (1, 3, 0, lifted(0, 1)),
+        (1, 2, 0, lifted(1, 1)),
+        (8, 48, -128, lifted(5, 3)),
+    ] {
         let elements = 1 << (2 * planes.min(5));
-        let (up, down) = to_arithmetic_bytes(elements, planes, bits);
-        let rots = RotCounts { server_sends: u64::from(planes) * elements as u64, client_sends: 0 };
+        assert!(form.is_valid(planes, bits), "{form:?}");
+        let traffic = form.traffic(elements, planes, bits);
         let share = |role: Role, i: usize| match role {
             Role::Client => i as u64 & mask(planes),
             Role::Server => (i as u64 >> planes) & mask(planes),
         };
-        let (client, server, meter) = two_parties(rots, |link| {
+        let (client, server, meter) = two_parties(&traffic.rots, |link| {
             let role = link.role;
             let planes: Vec<Plane> = (0..planes)
                 .map(|j| Plane::from_bits(elements, (0..elements).map(|i| share(role, i) >> j & 1)))
                 .collect();
-            to_arithmetic(link, &planes, elements, bits, lo)
+            to_arithmetic(link, &planes, elements, bits, lo, form)
         });
-        assert_eq!((meter.bytes_sent, meter.bytes_received), (wire_bytes(up), wire_bytes(down)));
-        assert_eq!(meter.horizon, 1);
+        check_traffic(meter, &traffic, "");
         for i in 0..elements {
             let value = share(Role::Client, i) ^ share(Role::Server, i);
             let expected = value.wrapping_add(lo.cast_unsigned()) & mask(bits);
-            assert_eq!(client[i].wrapping_add(server[i]) & mask(bits), expected, "{planes} {bits}");
+            let found = client[i].wrapping_add(server[i]) & mask(bits);
+            assert_eq!(found, expected, "{planes} {bits} {form:?}");
         }
     }
 }
@@ -200,12 +220,12 @@ fn opening_removes_the_guard_bits() {
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let check = |acc_bits: u32, guard_bits: u32, pairs: &[(u64, u64)]| {
         let traffic = opening::traffic(pairs.len(), acc_bits, guard_bits);
-        let (client, server, meter) = two_parties(traffic.rots, |link| {
+        let (client, server, meter) = two_parties(&traffic.rots, |link| {
             let words = own_words(link.role, pairs);
             open(link, &words, acc_bits, guard_bits)
         });
         assert!(server.is_empty());
-        check_traffic(meter, &traffic);
+        check_traffic(meter, &traffic, "");
         for (found, &pair) in client.iter().zip(pairs) {
             let expected = signed_sum(pair, acc_bits + guard_bits) >> guard_bits;
             assert_eq!(*found, expected, "l={acc_bits} g={guard_bits} {pair:?}");
@@ -229,12 +249,12 @@ fn opening_of_bits() {
             .map(|_| (rng.next_u64() & mask(bits), rng.next_u64() & mask(bits)))
             .collect();
         let traffic = opening::bits_traffic(elements, bits);
-        let (client, server, meter) = two_parties(traffic.rots, |link| {
-            let planes = planes_of(&own_words(link.role, &pairs), bits);
+        let (client, server, meter) = two_parties(&traffic.rots, |link| {
+            let planes = planes_of_words(&own_words(link.role, &pairs), bits);
             open_bits(link, &planes, elements)
         });
         assert!(server.is_empty());
-        check_traffic(meter, &traffic);
+        check_traffic(meter, &traffic, "");
         assert_eq!(client, pairs.iter().map(|(x, y)| x ^ y).collect::<Vec<_>>());
     }
 }
@@ -243,14 +263,14 @@ fn opening_of_bits() {
 fn check_table(widths: TableWidths, pairs: &[(u64, u64)], tables: &[u8]) -> (Vec<u64>, Vec<u64>) {
     let elements = pairs.len();
     let traffic = widths.traffic(elements);
-    let (client, server, meter) = two_parties(traffic.rots, |link| {
-        let input = planes_of(&own_words(link.role, pairs), widths.input_bits);
+    let (client, server, meter) = two_parties(&traffic.rots, |link| {
+        let input = planes_of_words(&own_words(link.role, pairs), widths.input_bits);
         match link.role {
             Role::Client => table::client(link, &widths, &input, elements),
             Role::Server => table::server(link, &widths, &input, elements, tables),
         }
     });
-    check_traffic(meter, &traffic);
+    check_traffic(meter, &traffic, "");
     let per_table = elements / (tables.len() / widths.entries());
     for (i, (found, (x, y))) in
         open_planes(&client, &server, elements).iter().zip(pairs).enumerate()
@@ -259,7 +279,7 @@ fn check_table(widths: TableWidths, pairs: &[(u64, u64)], tables: &[u8]) -> (Vec
         let expected = u64::from(table[(x ^ y) as usize]) & mask(widths.result_bits);
         assert_eq!(*found, expected, "{widths:?}, element {i}");
     }
-    let zero = planes_of(&vec![0; elements], widths.result_bits);
+    let zero = planes_of_words(&vec![0; elements], widths.result_bits);
     (open_planes(&client, &zero, elements), open_planes(&server, &zero, elements))
 }
 
@@ -280,6 +300,19 @@ fn table_look_up_at_every_pair_of_shares() {
         let pairs = pairs.repeat(channels);
         check_table(widths, &pairs, &tables);
         check_table(widths, &pairs[..pairs.len().min(13 * channels)], &tables);
+    }
+}
+
+#[test]
+fn table_look_up_in_several_chunks() {
+    let mut rng = ChaCha20Rng::seed_from_u64(9);
+    let widths = TableWidths { input_bits: 3, result_bits: 2 };
+    for (elements, count) in [(8192, 1), (8193, 3), (3 * 8192 + 100, 4), (16_400, 16_400)] {
+        let mut tables = vec![0; count * widths.entries()];
+        rng.fill_bytes(&mut tables);
+        let pairs: Vec<_> =
+            (0..elements).map(|_| (rng.next_u64() & 7, rng.next_u64() & 7)).collect();
+        check_table(widths, &pairs, &tables);
     }
 }
 
@@ -305,64 +338,115 @@ fn tables_that_do_not_fit_are_refused() {
     for (widths, input_bits, table_bytes) in
         [(widths, 2, 0), (widths, 2, 7), (widths, 2, 12), (widths, 3, 4), (wide, 9, 512)]
     {
-        let refused = alone(Role::Server, 0, &[], |link| {
-            let input = planes_of(&[0; 8], input_bits);
-            table::server(link, &widths, &input, 8, &vec![0; table_bytes])
+        let refused = alone(Role::Server, &Traffic::default(), &[], |link| {
+            let input = planes_of_words(&[0; 8], input_bits);
+            table::server(link, &widths, &input, 8, &vec![0; table_bytes]).map(|_| ())
         });
         assert!(matches!(refused, RunError::Internal { .. }), "{table_bytes}: {refused:?}");
     }
 }
 
-/// Runs `step` as `role`, whose peer has sent `message` and nothing else; returns its error.
-fn alone<T>(
+/// Runs `step` as `role`, whose peer has sent `messages` of these lengths; returns its error.
+fn alone(
     role: Role,
-    rots: u64,
-    message: &[u8],
-    step: impl Fn(&mut Link<'_>) -> Result<T, RunError>,
+    traffic: &Traffic,
+    messages: &[usize],
+    step: impl Fn(&mut Link<'_>) -> Result<(), RunError>,
 ) -> RunError {
-    let mut rng = ChaCha20Rng::seed_from_u64(12);
-    let (mut sender, mut receiver) = (RotSenderPool::new(), RotReceiverPool::new());
-    let (sent, received) = ideal_rot(usize::try_from(rots).unwrap(), &mut rng);
-    sender.push(sent);
-    receiver.push(received);
+    let stocks = ideal_stocks(&traffic.rots, &mut ChaCha20Rng::seed_from_u64(12));
+    let [client, server] = stocks;
     let (mut own_end, mut peer_end) = memory::pair();
-    peer_end.send(message).unwrap();
-    let link =
-        &mut Link { role, channel: &mut own_end, sender: &mut sender, receiver: &mut receiver };
-    step(link).map(|_| ()).unwrap_err()
+    messages.iter().for_each(|&length| peer_end.send(&vec![0; length]).unwrap());
+    let mut stocks = if role == Role::Client { client } else { server };
+    step(&mut stocks.link(role, &mut own_end)).unwrap_err()
 }
 
 #[test]
 fn messages_of_another_length_are_the_peers_fault() {
-    let widths = TableWidths { input_bits: 3, result_bits: 2 };
-    let elements = 20;
-    let planes = || planes_of(&[0; 20], 3);
-    let words = [0; 20];
-    type Step<'a> = &'a dyn Fn(&mut Link<'_>) -> Result<(), RunError>;
-    let open_guarded = |g: u32| move |link: &mut Link<'_>| open(link, &words, 9, g).map(|_| ());
-    let steps: [(&str, Role, Traffic, Step<'_>); 7] = [
-        ("exact", Role::Client, opening::traffic(elements, 9, 0), &open_guarded(0)),
-        ("guarded", Role::Client, opening::traffic(elements, 9, 2), &open_guarded(2)),
-        ("guarded", Role::Server, opening::traffic(elements, 9, 2), &open_guarded(2)),
-        ("bits", Role::Client, opening::bits_traffic(elements, 3), &|link| {
-            open_bits(link, &planes(), elements).map(|_| ())
+    const ELEMENTS: usize = 20;
+    type Run<'a> = &'a dyn Fn(&mut Link<'_>) -> Result<(), RunError>;
+    let words = [0; ELEMENTS];
+    let planes = |bits| planes_of_words(&words, bits);
+    let tables = TableWidths { input_bits: 3, result_bits: 2 };
+    let widths =
+        RequantizeWidths { acc_bits: 9, guard_bits: 1, shift: 3, result_bits: 3, limit: 7 };
+    let digits = [(0, 2, Equality::Unused), (2, 3, Equality::Shared)]
+        .map(|(low, width, equality)| Digit { low, width, equality });
+    let groups =
+        [1, 3].map(|others| Products { common: planes(1).remove(0), others: planes(others) });
+    let counted = |count: &dyn Fn(&mut CountMachine)| {
+        let mut machine = CountMachine::new(ELEMENTS);
+        count(&mut machine);
+        machine.finish()
+    };
+    let count_groups =
+        groups.clone().map(|group| Products { common: (), others: vec![(); group.others.len()] });
+    let (select, digits_of_two) = (AdderForm::Select, carry(3, 2));
+    let form = RequantizeForm { carry: digits_of_two, sums: select, range: select };
+    let to_arithmetics = [ToArithmeticForm::Direct, ToArithmeticForm::Lifted(digits_of_two)];
+    let tree = ComparisonForm::Tree;
+    let guarded = |g: u32| move |link: &mut Link<'_>| open(link, &words, 9, g).map(|_| ());
+    let [direct, lifted] = to_arithmetics.map(|form| {
+        move |link: &mut Link<'_>| {
+            to_arithmetic(link, &planes(3), ELEMENTS, 9, -4, form).map(|_| ())
+        }
+    });
+    let steps: [(&str, Traffic, Run<'_>); 11] = [
+        ("exact", opening::traffic(ELEMENTS, 9, 0), &guarded(0)),
+        ("guarded", opening::traffic(ELEMENTS, 9, 2), &guarded(2)),
+        ("bits", opening::bits_traffic(ELEMENTS, 3), &|link| {
+            open_bits(link, &planes(3), ELEMENTS).map(|_| ())
         }),
-        ("table", Role::Client, widths.traffic(elements), &|link| {
-            table::client(link, &widths, &planes(), elements).map(|_| ())
+        ("table", tables.traffic(ELEMENTS), &|link| {
+            match link.role {
+                Role::Client => table::client(link, &tables, &planes(3), ELEMENTS),
+                Role::Server => table::server(link, &tables, &planes(3), ELEMENTS, &[0; 8]),
+            }
+            .map(|_| ())
         }),
-        ("table", Role::Server, widths.traffic(elements), &|link| {
-            table::server(link, &widths, &planes(), elements, &[0; 8]).map(|_| ())
+        ("table in chunks", tables.traffic(8200), &|link| {
+            let input = planes_of_words(&[0; 8200], 3);
+            match link.role {
+                Role::Client => table::client(link, &tables, &input, 8200),
+                Role::Server => table::server(link, &tables, &input, 8200, &[0; 8]),
+            }
+            .map(|_| ())
         }),
-        ("many guard bits", Role::Client, Traffic::default(), &open_guarded(4)),
+        ("arithmetic", to_arithmetics[0].traffic(ELEMENTS, 3, 9), &direct),
+        ("arithmetic, lifted", to_arithmetics[1].traffic(ELEMENTS, 3, 9), &lifted),
+        ("products", counted(&|machine| drop(machine.and(&count_groups))), &|link| {
+            Gates::new(link, &[], ELEMENTS).and(&groups).map(|_| ())
+        }),
+        ("digits", counted(&|machine| drop(machine.compare_digits(&digits))), &|link| {
+            let words = planes(5);
+            Gates::new(link, &words, ELEMENTS).compare_digits(&digits).map(|_| ())
+        }),
+        ("requantization", counted(&|machine| drop(circuit(machine, &widths, &form))), &|link| {
+            circuit(&mut Gates::new(link, &planes(10), ELEMENTS), &widths, &form).map(|_| ())
+        }),
+        (
+            "maximum",
+            counted(&|machine| drop(max_over_positions(machine, vec![vec![(); 3]; 3], tree))),
+            &|link| {
+                let positions = (0..3).map(|_| planes(3)).collect();
+                max_over_positions(&mut Gates::new(link, &[], ELEMENTS), positions, tree)
+                    .map(|_| ())
+            },
+        ),
     ];
-    for (name, role, traffic, step) in steps {
-        let (up, down) = traffic.payload_bytes();
-        let due = if role == Role::Client { down } else { up } as usize;
-        for length in [0, due.saturating_sub(1), due + 1] {
-            let error = alone(role, traffic.rots.server_sends, &vec![0; length], step);
-            let blamed = matches!(error, RunError::PeerMisbehaved { .. });
-            let internal = matches!(error, RunError::Internal { .. });
-            assert_eq!((blamed, internal), (due > 0, due == 0), "{name} as {role:?}: {error:?}");
+    for (name, traffic, step) in steps {
+        for role in [Role::Client, Role::Server] {
+            let lengths = received_bytes(&traffic, role);
+            for (index, &due) in lengths.iter().enumerate() {
+                for length in [0, due - 1, due + 1] {
+                    let messages = [&lengths[..index], &[length]].concat();
+                    let error = alone(role, &traffic, &messages, step);
+                    let blamed = matches!(error, RunError::PeerMisbehaved { .. });
+                    assert!(blamed, "{name} as {role:?}, message {index}: {error:?}");
+                }
+            }
         }
     }
+    let error = alone(Role::Client, &Traffic::default(), &[], guarded(4));
+    assert!(matches!(error, RunError::Internal { .. }), "too many guard bits: {error:?}");
 }

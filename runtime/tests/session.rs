@@ -17,15 +17,24 @@ use heq_ir::layout::{ConvTile, GroupPlacement, PartyOperations};
 use heq_ir::params::{KeySwitchSpec, RlweSpec};
 use heq_ir::plan::codec::encode_plan;
 use heq_ir::plan::cost::{LinearOperations, PartCost};
-use heq_ir::plan::weights::{LinearWeights, ServerWeights, WeightsSpec};
-use heq_ir::plan::{AccStrategy, Layer, LayerKind, LinearChoice, Plan, PlanSpec};
+use heq_ir::plan::weights::{LinearWeights, ServerWeights, TableEntries, WeightsSpec};
+use heq_ir::plan::{AccStrategy, Layer, LayerKind, LinearChoice, OtExtension, Plan, PlanSpec};
 use heq_ir::preparation::InputPreparation;
+use heq_ir::protocol::adder::{AdderForm, CarryForm};
 use heq_ir::protocol::requantize::{RequantizeForm, RequantizeWidths};
+use heq_ir::protocol::table::TableWidths;
+use heq_ir::protocol::to_arithmetic::ToArithmeticForm;
+use heq_ir::rounding::AccRounding;
 use heq_ir::secure::{LinearOp, Packing};
-use heq_net::memory;
+use heq_net::{Channel, memory};
+use heq_runtime::error::RunError;
+use heq_runtime::executor::Contribution;
 use heq_runtime::party::{run_client, run_server};
-use heq_runtime::session::{PreparedPlan, PreparedServer, WEIGHT_CACHE_BYTES};
-use heq_runtime::stats::Measured;
+use heq_runtime::protocol::Role;
+use heq_runtime::session::{
+    AHEAD_BYTES, PreparedPlan, PreparedServer, Session, WEIGHT_CACHE_BYTES,
+};
+use heq_runtime::stats::{Measured, SessionStats};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -55,6 +64,7 @@ fn linear(channels: usize, kernels: usize, packing: Packing, choice: [usize; 4])
         multiplier_bits: 0,
         acc_bits: ACC_BITS,
         guard_bits: 1,
+        rounded_bits: 0,
         packing,
     };
     let tile = ConvTile {
@@ -78,23 +88,24 @@ fn linear(channels: usize, kernels: usize, packing: Packing, choice: [usize; 4])
 fn requantize(lo: i64) -> LayerKind {
     let widths =
         RequantizeWidths { acc_bits: ACC_BITS, guard_bits: 1, shift: 4, result_bits: 4, limit: 15 };
-    let form = RequantizeForm { digit_bits: 2 };
+    let carry = CarryForm { compared_bits: 3, digit_bits: 2 };
+    let form = RequantizeForm { carry, sums: AdderForm::Ripple, range: AdderForm::Select };
     LayerKind::Requantize { widths, range: IntRange { lo, hi: lo + 15 }, form }
 }
 
 /// Three convolutions: within channels on the client's values, within channels on shares with merged
 /// responses, across channels on signed shares.
-fn plan(first_cross: bool) -> Plan {
+fn plan(first_cross: bool, ot: OtExtension) -> Plan {
     let within = |fields| Packing::WithinChannel { fields, field_bits: ACC_BITS + 1 };
     let across = Packing::CrossChannel { field_bits: 14 };
     let first = if first_cross { across } else { within(2) };
     let kinds = [
         linear(3, 6, first, [0, 3, 2, 1]),
         requantize(0),
-        LayerKind::ToArithmetic { bits: 16 },
+        LayerKind::ToArithmetic { bits: 16, form: ToArithmeticForm::Direct },
         linear(6, 5, within(3), [0, 2, 4, 2]),
         requantize(-4),
-        LayerKind::ToArithmetic { bits: 15 },
+        LayerKind::ToArithmetic { bits: 15, form: ToArithmeticForm::Lifted(CarryForm::RIPPLE) },
         linear(5, 4, across, [1, 7, 2, 0]),
         LayerKind::Open,
     ];
@@ -110,6 +121,7 @@ fn plan(first_cross: bool) -> Plan {
         acc_strategy: AccStrategy::WeightAware,
         calibration: None,
         error_budget_log2: 40,
+        rounding: AccRounding::Exact,
         input: NetworkInput {
             name: "x".to_owned(),
             shape: Chw::new(3, 7, 6),
@@ -123,7 +135,7 @@ fn plan(first_cross: bool) -> Plan {
         output_name: "y".to_owned(),
         output_scale: 1.0,
         rlwe: RLWE.to_vec(),
-        ot_field_bits: 4,
+        ot,
         layers: kinds.into_iter().enumerate().map(layer).collect(),
     };
     encode_plan(spec).unwrap().0
@@ -147,7 +159,7 @@ fn weights(plan: &Plan, rng: &mut ChaCha20Rng) -> WeightsSpec {
 #[test]
 fn weights_whose_sums_leave_their_fields_are_refused() {
     let mut rng = ChaCha20Rng::seed_from_u64(7);
-    let plan = plan(false);
+    let plan = plan(false, OtExtension::SoftSpoken { field_bits: 4 });
     // The second layer sums 54 products with values up to 15 in fields that hold sums below 2048.
     for (weight, fits) in [(2, true), (3, false), (-2, true), (-3, false)] {
         let mut spec = weights(&plan, &mut rng);
@@ -167,6 +179,186 @@ fn check_part(name: &str, predicted: &PartCost, measured: &Measured) {
     );
 }
 
+/// Runs both parties; both have the memory `ahead_bytes` for random OTs made ahead.
+fn run_both(
+    plan: &Plan,
+    weights: &ServerWeights,
+    cache_bytes: usize,
+    ahead_bytes: u64,
+    samples: &[Vec<i64>],
+) -> (Vec<Vec<i64>>, [SessionStats; 2]) {
+    run_parties(plan, weights, cache_bytes, [ahead_bytes; 2], samples)
+}
+
+/// As [`run_both`], with memory of the client's and of the server's own.
+fn run_parties(
+    plan: &Plan,
+    weights: &ServerWeights,
+    cache_bytes: usize,
+    ahead_bytes: [u64; 2],
+    samples: &[Vec<i64>],
+) -> (Vec<Vec<i64>>, [SessionStats; 2]) {
+    let prepare = |bytes| PreparedPlan::new(plan.clone()).with_ahead_bytes(bytes);
+    let [client_plan, server_plan] = ahead_bytes.map(prepare);
+    let prepared = PreparedServer::new(&server_plan, weights, cache_bytes).unwrap();
+    let (client_end, server_end) = memory::pair();
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end));
+        let (outputs, client) = run_client(&client_plan, client_end, samples).unwrap();
+        (outputs, [client, server.join().unwrap().unwrap()])
+    })
+}
+
+fn samples(inferences: u32, rng: &mut ChaCha20Rng) -> Vec<Vec<i64>> {
+    let mut value = || i64::from(rng.next_u32() % 16) - 8;
+    (0..inferences).map(|_| (0..3 * 7 * 6).map(|_| value()).collect()).collect()
+}
+
+fn check_results(plan: &Plan, weights: &ServerWeights, samples: &[Vec<i64>], found: &[Vec<i64>]) {
+    assert_eq!(samples.len(), found.len());
+    for (sample, output) in samples.iter().zip(found) {
+        assert_eq!(evaluate(plan, weights, sample).unwrap().output(), output);
+    }
+}
+
+fn check_traffic(plan: &Plan, inferences: u32, stats: &SessionStats) {
+    let cost = plan.cost(inferences);
+    check_part("set-up", &cost.setup, &stats.setup);
+    check_part("correlations", &cost.correlations, &stats.correlations);
+    for (index, (cost, measured)) in cost.layers.iter().zip(&stats.layers).enumerate() {
+        check_part(&format!("step {index}"), cost, measured);
+    }
+    let rots = plan.rots().total() * u64::from(inferences);
+    assert_eq!((stats.rots.made, stats.rots.used), (rots, rots));
+}
+
+#[test]
+fn every_extension_makes_what_the_plan_says_whatever_the_memory() {
+    for (ot, inferences, ahead_bytes) in [
+        (OtExtension::SoftSpoken { field_bits: 1 }, 1, AHEAD_BYTES),
+        (OtExtension::SoftSpoken { field_bits: 2 }, 3, 0),
+        (OtExtension::SoftSpoken { field_bits: 8 }, 2, AHEAD_BYTES),
+        (OtExtension::Silent { log_rows: 18 }, 5, 0),
+        (OtExtension::Silent { log_rows: 20 }, 2, AHEAD_BYTES),
+    ] {
+        let mut rng = ChaCha20Rng::seed_from_u64(8);
+        let plan = plan(true, ot);
+        let weights = ServerWeights::check(weights(&plan, &mut rng), &plan, "weights").unwrap();
+        let samples = samples(inferences, &mut rng);
+        let (outputs, parties) =
+            run_both(&plan, &weights, WEIGHT_CACHE_BYTES, ahead_bytes, &samples);
+        check_results(&plan, &weights, &samples, &outputs);
+        parties.iter().for_each(|stats| check_traffic(&plan, inferences, stats));
+    }
+}
+
+/// A table over so many elements that its random OTs take several chunks.
+fn table_plan(ot: OtExtension) -> (Plan, ServerWeights) {
+    let mut spec = plan(false, ot).spec().clone();
+    spec.input.shape = Chw::new(1, 320, 320);
+    let widths = TableWidths { input_bits: 4, result_bits: 4 };
+    let kinds = [
+        LayerKind::ToBoolean { bits: 4, lo: -8 },
+        LayerKind::Table { widths, lo: -3 },
+        LayerKind::Open,
+    ];
+    for (layer, kind) in spec.layers.iter_mut().zip(kinds) {
+        layer.kind = kind;
+    }
+    spec.layers.truncate(3);
+    spec.rlwe.clear();
+    let plan = encode_plan(spec).unwrap().0;
+    let entries = (0..16).map(|index| index * 7 % 16).collect();
+    let tables = vec![TableEntries { entries }];
+    let weights = WeightsSpec { plan: plan.digest(), layers: Vec::new(), tables };
+    let weights = ServerWeights::check(weights, &plan, "weights").unwrap();
+    (plan, weights)
+}
+
+#[test]
+fn a_step_may_take_more_random_ots_than_are_made_ahead() {
+    for ot in [OtExtension::SoftSpoken { field_bits: 4 }, OtExtension::Silent { log_rows: 18 }] {
+        let (plan, weights) = table_plan(ot);
+        assert!(plan.rot_chunks().len() > 2, "{ot}");
+        let mut rng = ChaCha20Rng::seed_from_u64(9);
+        let mut sample = || (0..320 * 320).map(|_| i64::from(rng.next_u32() % 16) - 8).collect();
+        let samples = [sample(), sample()];
+        for ahead_bytes in [[0, 0], [0, AHEAD_BYTES], [AHEAD_BYTES, 0]] {
+            let (outputs, parties) =
+                run_parties(&plan, &weights, WEIGHT_CACHE_BYTES, ahead_bytes, &samples);
+            check_results(&plan, &weights, &samples, &outputs);
+            parties.iter().for_each(|stats| check_traffic(&plan, 2, stats));
+        }
+    }
+}
+
+/// What either end of a session makes of a fault.
+fn outcomes(
+    plan: &Plan,
+    weights: &ServerWeights,
+    client: impl FnOnce(&PreparedPlan, Channel) -> Result<(), RunError> + Send,
+) -> [Result<(), RunError>; 2] {
+    let [client_plan, server_plan] = [(); 2].map(|()| PreparedPlan::new(plan.clone()));
+    let prepared = PreparedServer::new(&server_plan, weights, 0).unwrap();
+    let (client_end, server_end) = memory::pair();
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end).map(|_| ()));
+        let client = client(&client_plan, client_end);
+        [client, server.join().unwrap()]
+    })
+}
+
+#[test]
+fn a_party_that_ends_early_ends_the_session_of_both() {
+    let mut rng = ChaCha20Rng::seed_from_u64(9);
+    let plan = plan(false, OtExtension::SoftSpoken { field_bits: 4 });
+    let weights = ServerWeights::check(weights(&plan, &mut rng), &plan, "weights").unwrap();
+    let sample = samples(1, &mut rng).remove(0);
+    // After so many of three inferences the client drops the session, ends it, or brings nonsense.
+    for run in 0..3 {
+        for fault in 0..3 {
+            let [client, server] = outcomes(&plan, &weights, |plan, channel| {
+                let mut session = Session::establish(plan, Role::Client, channel, 3)?;
+                let mut stats = vec![Measured::default(); plan.plan().layers().len()];
+                for _ in 0..run {
+                    session.infer(&Contribution::Input(&sample), &mut stats)?;
+                }
+                match fault {
+                    0 => {
+                        drop(session);
+                        Ok(())
+                    }
+                    1 => session.end(Ok(())).map(|_| ()),
+                    _ => {
+                        let outcome = session.infer(&Contribution::Input(&[]), &mut stats);
+                        session.end(outcome.map(|_| ())).map(|_| ())
+                    }
+                }
+            });
+            assert_eq!(client.is_ok(), fault == 0, "{client:?}");
+            assert!(matches!(client, Ok(()) | Err(RunError::Internal { .. })), "{client:?}");
+            assert!(matches!(server, Err(RunError::Network(_))), "{server:?}");
+        }
+    }
+}
+
+/// The thread that makes random OTs finds the fault; the session reports it, and whom it blames.
+#[test]
+fn a_wrong_message_on_the_lane_of_random_ots_blames_the_peer() {
+    let mut rng = ChaCha20Rng::seed_from_u64(10);
+    let plan = plan(false, OtExtension::Silent { log_rows: 18 });
+    let weights = ServerWeights::check(weights(&plan, &mut rng), &plan, "weights").unwrap();
+    let sample = samples(1, &mut rng).remove(0);
+    let [client, server] = outcomes(&plan, &weights, |plan, channel| {
+        // Takes the place of the lane that the session opens.
+        let mut lane = channel.add_lane(u64::MAX, u64::MAX)?;
+        lane.send(&[1, 2, 3])?;
+        run_client(plan, channel, &[sample]).map(|_| ())
+    });
+    assert!(matches!(server, Err(RunError::PeerMisbehaved { .. })), "{server:?}");
+    assert!(client.is_err());
+}
+
 #[test]
 fn packed_layers_run_as_the_plan_says() {
     let inferences = 2;
@@ -177,30 +369,12 @@ fn packed_layers_run_as_the_plan_says() {
     };
     for (first_cross, cache) in [(false, WEIGHT_CACHE_BYTES), (true, 0)] {
         let mut rng = ChaCha20Rng::seed_from_u64(6);
-        let plan = plan(first_cross);
+        let plan = plan(first_cross, OtExtension::SoftSpoken { field_bits: 4 });
         let weights = ServerWeights::check(weights(&plan, &mut rng), &plan, "weights").unwrap();
-        let mut value = || i64::from(rng.next_u32() % 16) - 8;
-        let samples: Vec<Vec<i64>> =
-            (0..inferences).map(|_| (0..3 * 7 * 6).map(|_| value()).collect()).collect();
-        let [client_plan, server_plan] = [(); 2].map(|()| PreparedPlan::new(plan.clone()));
-        let prepared = PreparedServer::new(&server_plan, &weights, cache).unwrap();
-        let (client_end, server_end) = memory::pair();
-        let ((outputs, client), server) = std::thread::scope(|scope| {
-            let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end));
-            let client = run_client(&client_plan, client_end, &samples).unwrap();
-            (client, server.join().unwrap().unwrap())
-        });
-        for (sample, output) in samples.iter().zip(&outputs) {
-            assert_eq!(evaluate(&plan, &weights, sample).unwrap().output(), output);
-        }
-        let cost = plan.cost(inferences);
-        for stats in [&client, &server] {
-            check_part("set-up", &cost.setup, &stats.setup);
-            check_part("correlations", &cost.correlations, &stats.correlations);
-            for (index, (cost, measured)) in cost.layers.iter().zip(&stats.layers).enumerate() {
-                check_part(&format!("step {index}"), cost, measured);
-            }
-        }
+        let samples = samples(inferences, &mut rng);
+        let (outputs, [client, server]) = run_both(&plan, &weights, cache, AHEAD_BYTES, &samples);
+        check_results(&plan, &weights, &samples, &outputs);
+        [&client, &server].into_iter().for_each(|stats| check_traffic(&plan, inferences, stats));
         let mut both = client.clone();
         both.add_operations_of(&server);
         for (index, measured) in both.layers.iter().enumerate() {

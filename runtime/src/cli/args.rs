@@ -35,7 +35,8 @@ pub(super) struct Arguments {
     /// Client, local: samples as .npy, .npz, PNG or JPEG
     #[arg(long, value_name = "FILE")]
     pub(super) input: Option<PathBuf>,
-    /// Client, local: where to write the outputs as float32
+    /// Client, local: where to write the outputs: values as float32, or the indices that the
+    /// plan reveals as int64
     #[arg(long, value_name = "FILE.npy")]
     pub(super) output: Option<PathBuf>,
     /// Client, local: run this many samples only

@@ -94,11 +94,10 @@ fn deliver(
     outputs: &[Vec<i64>],
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    let scale = plan.spec().output_scale;
     if let Some(path) = &arguments.output {
-        write_npy(path, &outputs_array(path, outputs, scale)?)?;
+        write_npy(path, &outputs_array(path, outputs, plan)?)?;
     }
-    match output.out.write_all(describe_outputs(outputs, scale).as_bytes()) {
+    match output.out.write_all(describe_outputs(outputs, plan).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let what = format!("cannot be written: {error}");
             let remedy = "check where the output is redirected to";

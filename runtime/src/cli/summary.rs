@@ -51,7 +51,7 @@ pub(super) fn line(stats: &SessionStats) -> String {
     let milliseconds = |part: &Measured| part.wall_s * 1e3;
     format!(
         "{} inference(s): {} bytes up, {} down, {} flights, {:.1} ms; random OTs {} bytes, {:.1} \
-         ms; set-up {} bytes, {:.1} ms",
+         ms, waited for {:.1} ms; set-up {} bytes, {:.1} ms",
         stats.inferences,
         online.bytes_up,
         online.bytes_down,
@@ -59,6 +59,7 @@ pub(super) fn line(stats: &SessionStats) -> String {
         milliseconds(&online),
         stats.correlations.bytes_up + stats.correlations.bytes_down,
         milliseconds(&stats.correlations),
+        stats.rots.waited_s * 1e3,
         stats.setup.bytes_up + stats.setup.bytes_down,
         milliseconds(&stats.setup),
     )

@@ -28,7 +28,7 @@ pub(super) fn run(
     let to = step.result;
     Ok(match (kind, operands) {
         (LayerKind::Combine(op), _) => Value::Words(combine(role, op, to.shape, operands)?),
-        (LayerKind::MaxPool { window }, [Value::Words(words)]) => {
+        (LayerKind::MaxPool { window, .. }, [Value::Words(words)]) => {
             let Domain::Client { range } = from.domain else { return Err(WRONG_VALUE) };
             Value::Words(max_pool(role, window, (from.shape, to.shape), range, words))
         }

@@ -5,15 +5,13 @@
 //! `e = r0 - r1 + b mod 2^w`; `t = r_c + c*e = r0 + c*b`. If d = 0 the shares of `ab` are `t` and `-r0`,
 //! else `-t` and `b + r0`. Source: [SiRNN, Section 3.3]; one exchange instead of two flights is ours.
 
-use super::{Link, Role, pad_word};
+use super::sliced::{add, subtract};
+use super::{Link, Role, next_plane, shape};
 use crate::error::RunError;
-use crate::share::{Plane, Words, mask, read_planes};
-use heq_ir::packing::{pack_bits, unpack_bits};
-use heq_ir::protocol::{packed_bytes, plane_bytes};
-use zeroize::Zeroizing;
+use crate::share::{Plane, read_planes};
 
-/// Shares mod `2^w` of the products of this party's bits and the peer's, for every `(bits, w)` in
-/// `planes` of `elements` bits each; w is at most 64, and the same for both parties.
+/// Shares mod `2^w` of the products of this party's bits and the peer's, as planes, for every
+/// `(bits, w)` in `factors` of `elements` bits each; w is the same for both parties.
 ///
 /// **Security**: neither party learns anything.
 ///
@@ -21,72 +19,69 @@ use zeroize::Zeroizing;
 /// [`RunError`] if the peer goes away or sends a malformed message.
 pub(super) fn multiply(
     link: &mut Link<'_>,
-    planes: &[(Plane, u32)],
+    factors: &[(Plane, u32)],
     elements: usize,
-) -> Result<Vec<Words>, RunError> {
-    let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+) -> Result<Vec<Vec<Plane>>, RunError> {
+    let plane_bytes = elements.div_ceil(8);
+    let (zeros, ones) = (Plane::zeros(elements), Plane::ones(elements));
     let mut message = Vec::new();
+    let mut products = Vec::with_capacity(factors.len());
     match link.role {
         Role::Client => {
-            let mut keys = Vec::with_capacity(planes.len());
-            for (plane, _) in planes {
-                let key = link.receiver.take(elements)?;
-                let choice = Plane::from_words(key.choices().words());
-                let correction = plane.xor(&choice);
+            let mut keys = Vec::with_capacity(factors.len());
+            for (factor, width) in factors {
+                let key = link.receiver.take(shape(1, elements, *width))?;
+                let choice = Plane::from_words(key.choices(0));
+                let correction = factor.xor(&choice);
                 correction.write_to(&mut message, elements);
                 keys.push((key, choice, correction));
             }
-            let part_bytes = |width| length(packed_bytes(elements, width));
-            let due = planes.iter().map(|&(_, width)| part_bytes(width)).sum();
-            let received = link.channel.exchange(&message, due)?;
-            let mut rest = received.as_slice();
-            let mut products = Vec::with_capacity(planes.len());
-            for (&(_, width), (key, choice, correction)) in planes.iter().zip(&keys) {
-                let (part, tail) = rest.split_at(part_bytes(width));
-                rest = tail;
-                let mut shares: Words = Zeroizing::new(unpack_bits(part, width, elements)?);
-                for (i, (share, pad)) in shares.iter_mut().zip(key.pads()).enumerate() {
-                    let taken = *share & choice.bit(i).wrapping_neg();
-                    let t = pad_word(pad).wrapping_add(taken);
-                    *share = negate_if(t, correction.bit(i)) & mask(width);
+            let due: usize = factors.iter().map(|(_, width)| *width as usize).sum();
+            let received = link.channel.exchange(&message, due.saturating_mul(plane_bytes))?;
+            let mut planes = read_planes(&received, elements);
+            for ((_, width), (key, choice, correction)) in factors.iter().zip(&keys) {
+                let mut share = Vec::with_capacity(*width as usize);
+                let mut taken = Vec::with_capacity(*width as usize);
+                for bit in 0..*width as usize {
+                    share.push(Plane::from_words(key.pads(0, bit)));
+                    taken.push(choice.and(&next_plane(&mut planes)?));
                 }
-                products.push(shares);
+                add(&mut share, 0, taken.iter().map(Plane::words), zeros.clone());
+                negate_if(&mut share, correction, correction.clone());
+                products.push(share);
             }
-            Ok(products)
         }
         Role::Server => {
-            let mut keys = Vec::with_capacity(planes.len());
-            for (plane, width) in planes {
-                let key = link.sender.take(elements)?;
-                let pads = key.pads0().iter().zip(key.pads1());
-                let corrections: Words = Zeroizing::new(
-                    pads.enumerate()
-                        .map(|(i, (r0, r1))| {
-                            let difference = pad_word(r0).wrapping_sub(pad_word(r1));
-                            difference.wrapping_add(plane.bit(i)) & mask(*width)
-                        })
-                        .collect(),
-                );
-                message.extend(pack_bits(corrections.iter().copied(), *width));
+            let mut keys = Vec::with_capacity(factors.len());
+            for (factor, width) in factors {
+                let key = link.sender.take(shape(1, elements, *width))?;
+                let mut correction = pads(*width, |bit| key.pads0(0, bit));
+                add(&mut correction, 0, [], factor.clone());
+                subtract(&mut correction, 0, (0..*width as usize).map(|bit| key.pads1(0, bit)));
+                correction.iter().for_each(|plane| plane.write_to(&mut message, elements));
                 keys.push(key);
             }
-            let due = length(plane_bytes(elements)) * planes.len();
-            let received = link.channel.exchange(&message, due)?;
-            let corrections = read_planes(&received, elements);
-            let mut products = Vec::with_capacity(planes.len());
-            for (((plane, width), key), correction) in planes.iter().zip(&keys).zip(corrections) {
-                let share = |(i, r0)| {
-                    let (b, d) = (plane.bit(i), correction.bit(i));
-                    negate_if(pad_word(r0), 1 - d).wrapping_add(b & d) & mask(*width)
-                };
-                products.push(Zeroizing::new(key.pads0().iter().enumerate().map(share).collect()));
+            let received = link.channel.exchange(&message, factors.len() * plane_bytes)?;
+            let mut corrections = read_planes(&received, elements);
+            for ((factor, width), key) in factors.iter().zip(&keys) {
+                let correction = next_plane(&mut corrections)?;
+                let negative = correction.xor(&ones);
+                let carry = negative.xor(&factor.and(&correction));
+                let mut share = pads(*width, |bit| key.pads0(0, bit));
+                negate_if(&mut share, &negative, carry);
+                products.push(share);
             }
-            Ok(products)
         }
     }
+    Ok(products)
 }
 
-/// `value` if `negative` is 0, `-value` if it is 1.
-fn negate_if(value: u64, negative: u64) -> u64 {
-    (value ^ negative.wrapping_neg()).wrapping_add(negative)
+fn pads<'a>(width: u32, pad: impl Fn(usize) -> &'a [u64]) -> Vec<Plane> {
+    (0..width as usize).map(|bit| Plane::from_words(pad(bit))).collect()
+}
+
+/// Complements where `negative` is set, then adds `carry`.
+fn negate_if(share: &mut [Plane], negative: &Plane, carry: Plane) {
+    share.iter_mut().for_each(|plane| plane.xor_assign(negative));
+    add(share, 0, [], carry);
 }

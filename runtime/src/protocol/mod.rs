@@ -10,12 +10,17 @@ pub mod keys;
 pub mod linear;
 mod one_of_many;
 pub mod open;
+pub mod requantize;
+mod sliced;
 pub mod table;
 pub mod to_arithmetic;
+pub mod top;
 
+use crate::error::RunError;
 use crate::share::Plane;
+use crate::stock::Stock;
 use heq_net::Channel;
-use heq_ot::{Block, RotReceiverPool, RotSenderPool};
+use heq_ot::{RotReceiverBatch, RotSenderBatch, RotShape};
 
 /// Which of the two parties this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,23 +38,17 @@ pub struct Link<'a> {
     /// The channel to the other.
     pub channel: &'a mut Channel,
     /// Random OTs in which this party holds both pads.
-    pub sender: &'a mut RotSenderPool,
+    pub sender: &'a mut Stock<RotSenderBatch>,
     /// Random OTs in which this party holds one pad.
-    pub receiver: &'a mut RotReceiverPool,
+    pub receiver: &'a mut Stock<RotReceiverBatch>,
 }
 
-/// Bits `first..first + count` of every pad as planes.
-fn pad_planes(pads: &[Block], first: u32, count: u32) -> Vec<Plane> {
-    (first..first + count)
-        .map(|bit| {
-            let bits = pads.iter().map(|pad| u64::from(pad.to_u128() >> bit & 1 == 1));
-            Plane::from_bits(pads.len(), bits)
-        })
-        .collect()
+/// The shape of a batch of random OTs.
+fn shape(planes: usize, elements: usize, bits: u32) -> RotShape {
+    RotShape { planes, elements, bits: bits as usize }
 }
 
-/// The low 64 bits of a pad.
-#[expect(clippy::cast_possible_truncation, reason = "takes the low word on purpose")]
-fn pad_word(pad: &Block) -> u64 {
-    pad.to_u128() as u64
+/// The next plane of a message, whose length was checked when it was received.
+fn next_plane(planes: &mut impl Iterator<Item = Plane>) -> Result<Plane, RunError> {
+    planes.next().ok_or(RunError::Internal { what: "a message has fewer planes than due" })
 }

@@ -5,14 +5,13 @@
 //! `floor(sc / 2^g)`. It learns `acc` and nothing of `delta`, which carries traces of the noise.
 //! Exact shares, of words (g = 0) or of bits, are sent as they are. See docs/protocols/open.md.
 
-use super::one_of_many::{ReceiverKeys, SenderKeys, Slices, equal_mask};
+use super::one_of_many::{Extent, ReceiverKeys, SenderKeys};
+use super::sliced::{add, add_constant};
 use super::{Link, Role};
 use crate::error::RunError;
-use crate::share::{Plane, mask, read_planes};
+use crate::share::{Plane, planes_of_words, read_planes, words_of_planes};
 use heq_ir::eval::wrap;
-use heq_ir::packing::{pack_bits, unpack_bits};
 use heq_ir::protocol::open::MAX_GUARD_BITS;
-use heq_ir::protocol::packed_bytes;
 
 /// Opens shares mod `2^(acc_bits + guard_bits)`, at most [`MAX_GUARD_BITS`] guard bits; the client
 /// gets signed values of `acc_bits` bits, the server nothing.
@@ -33,44 +32,40 @@ pub fn open(
         return Err(RunError::Internal { what: "an opening has too many guard bits" });
     }
     let elements = words.len();
-    let part_bytes = usize::try_from(packed_bytes(elements, acc_bits)).unwrap_or(usize::MAX);
-    // Slices of one word, since messages have up to 64 bits.
-    let slices = Slices { choice_bits: guard_bits, bytes: size_of::<u64>() };
+    let plane_bytes = elements.div_ceil(8);
+    let extent = Extent { choice_bits: guard_bits, message_bits: acc_bits, elements };
+    let mut planes = planes_of_words(words, acc_bits + guard_bits);
     match link.role {
         Role::Client => {
-            let choices: Vec<Plane> = (0..guard_bits)
-                .map(|bit| Plane::from_bits(elements, words.iter().map(|word| word >> bit & 1)))
-                .collect();
-            let mut keys = ReceiverKeys::send(link, slices, &choices, elements)?;
-            let received = link.channel.recv(part_bytes.saturating_mul(1 << guard_bits))?;
-            let messages = received
-                .chunks_exact(part_bytes.max(1))
-                .map(|part| unpack_bits(part, acc_bits, elements))
-                .collect::<Result<Vec<_>, _>>()?;
-            let open_one = |(index, word): (usize, &u64)| {
-                let choice = word & mask(guard_bits);
-                let keys = keys.keys(index);
-                let mut half = 0;
-                for (j, (message, key)) in (0..).zip(messages.iter().zip(key_words(keys))) {
-                    half ^= (message[index] ^ key) & equal_mask(j, choice);
-                }
-                let half = half & mask(acc_bits);
-                wrap((word >> guard_bits).wrapping_add(half).cast_signed(), acc_bits)
-            };
-            Ok(words.iter().enumerate().map(open_one).collect())
+            let mut sum = planes.split_off(guard_bits as usize);
+            let mut message = Vec::new();
+            let keys = ReceiverKeys::new(link, extent, planes, &mut message)?;
+            if guard_bits > 0 {
+                link.channel.send(&message)?;
+            }
+            let due = plane_bytes.saturating_mul(acc_bits as usize) << guard_bits;
+            let received = link.channel.recv(due)?;
+            let half = keys.choose(0, &mut read_planes(&received, elements))?;
+            add(&mut sum, 0, half.iter().map(Plane::words), Plane::zeros(elements));
+            let opened = words_of_planes(&sum, elements);
+            Ok(opened.iter().map(|word| wrap(word.cast_signed(), acc_bits)).collect())
         }
         Role::Server => {
-            let mut keys = SenderKeys::receive(link, slices, elements)?;
-            let mut messages = vec![Vec::with_capacity(elements); 1 << guard_bits];
-            for (index, word) in words.iter().enumerate() {
-                let keys = keys.keys(index);
-                for (j, (message, key)) in (0..).zip(messages.iter_mut().zip(key_words(keys))) {
-                    let half = word.wrapping_add(j) >> guard_bits;
-                    message.push((half ^ key) & mask(acc_bits));
-                }
+            let received = match guard_bits {
+                0 => Vec::new(),
+                _ => link.channel.recv(plane_bytes * guard_bits as usize)?,
+            };
+            let keys = SenderKeys::new(link, extent, &mut read_planes(&received, elements))?;
+            let mut messages = Vec::with_capacity((acc_bits as usize) << guard_bits);
+            for value in 0..1 << guard_bits {
+                let mut sum = planes.clone();
+                add_constant(&mut sum, value, elements);
+                messages.extend(sum.drain(guard_bits as usize..));
             }
-            let parts = messages.iter().flat_map(|part| pack_bits(part.iter().copied(), acc_bits));
-            link.channel.send(&parts.collect::<Vec<u8>>())?;
+            keys.encrypt(&mut messages);
+            let mut message = Vec::with_capacity(messages.len() * plane_bytes);
+            messages.iter().for_each(|plane| plane.write_to(&mut message, elements));
+            link.channel.send(&message)?;
             Ok(Vec::new())
         }
     }
@@ -91,14 +86,10 @@ pub fn open_bits(
         Role::Client => {
             let bytes = elements.div_ceil(8).saturating_mul(planes.len());
             let received = link.channel.recv(bytes)?;
-            let mut values = vec![0; elements];
-            for (j, (own, other)) in planes.iter().zip(read_planes(&received, elements)).enumerate()
-            {
-                for (index, value) in values.iter_mut().enumerate() {
-                    *value |= (own.bit(index) ^ other.bit(index)) << j;
-                }
-            }
-            Ok(values)
+            let mut opened = planes.to_vec();
+            let others = read_planes(&received, elements);
+            opened.iter_mut().zip(others).for_each(|(own, other)| own.xor_assign(&other));
+            Ok(words_of_planes(&opened, elements).to_vec())
         }
         Role::Server => {
             let mut message = Vec::new();
@@ -107,10 +98,4 @@ pub fn open_bits(
             Ok(Vec::new())
         }
     }
-}
-
-/// The slices of a stream, one word each.
-fn key_words(stream: &[u8]) -> impl Iterator<Item = u64> {
-    let (words, _) = stream.as_chunks();
-    words.iter().map(|word| u64::from_le_bytes(*word))
 }

@@ -1,20 +1,23 @@
 //! A session: handshake, base OT, keys; then any number of inferences on one connection.
 //!
-//! Set-up: hello both ways, base OT and trees both ways, the client's public keys. After it a
-//! session holds everything that the steps of a plan need, and every secret in it is its own.
+//! Set-up: hello both ways, base OT and OT extension both ways, the client's public keys. After it a
+//! session holds everything that the steps of a plan need, and every secret in it is its own; a thread
+//! makes random OTs ahead, on a lane of its own.
 
-mod correlations;
+pub mod extension;
 mod hello;
+mod producer;
 
 pub use hello::{MAX_INFERENCES, PROTOCOL_VERSION};
-
-use correlations::Correlations;
 
 use crate::error::RunError;
 use crate::protocol::keys::{self, KeySet};
 use crate::protocol::linear::{PreparedWeights, RequestSeeds};
 use crate::protocol::{Link, Role};
 use crate::random::fresh_rng;
+use crate::stats::{Measured, RotStats};
+use crate::stock::Stock;
+use extension::Extension;
 use hello::Hello;
 use heq_he::Ring;
 use heq_he::client::SecretKey;
@@ -22,16 +25,22 @@ use heq_he::server::ServerKeys;
 use heq_ir::plan::Plan;
 use heq_ir::plan::weights::{ServerWeights, TableEntries};
 use heq_net::Channel;
+use heq_ot::{RotReceiverBatch, RotSenderBatch};
+use producer::Producer;
 use rand_chacha::ChaCha20Rng;
 
 /// Memory for transformed weights that a server takes unless told otherwise, in bytes.
 pub const WEIGHT_CACHE_BYTES: usize = 256_000_000;
+
+/// Memory for random OTs that a party makes ahead unless told otherwise, in bytes of their pads.
+pub const AHEAD_BYTES: u64 = 64_000_000;
 
 /// A plan with the tables that both parties need for it. The tables count what is computed with them:
 /// for counts of one party, give it its own.
 pub struct PreparedPlan {
     plan: Plan,
     rings: Vec<Ring>,
+    ahead_bytes: u64,
 }
 
 impl PreparedPlan {
@@ -39,13 +48,43 @@ impl PreparedPlan {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let rings = plan.rlwe().iter().map(|&params| Ring::new(params)).collect();
-        Self { plan, rings }
+        Self { plan, rings, ahead_bytes: AHEAD_BYTES }
+    }
+
+    /// Bounds the random OTs that are made ahead by `ahead_bytes` of their pads, or by what a step takes
+    /// and one exchange makes if that is more.
+    #[must_use]
+    pub fn with_ahead_bytes(self, ahead_bytes: u64) -> Self {
+        Self { ahead_bytes, ..self }
     }
 
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Makes the keys of every parameter set, or receives what the server needs of them.
+    fn establish_keys(
+        &self,
+        role: Role,
+        nonce: &[u8; 32],
+        channel: &mut Channel,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Keys, RunError> {
+        let mut keys = match role {
+            Role::Client => Keys::Client(Vec::with_capacity(self.rings.len())),
+            Role::Server => Keys::Server(Vec::with_capacity(self.rings.len())),
+        };
+        for (index, ring) in self.rings.iter().enumerate() {
+            let spacings = self.plan.galois_spacings(index);
+            let set = KeySet { index, spacings: &spacings, nonce };
+            match &mut keys {
+                Keys::Client(keys) => keys.push(keys::client(channel, ring, set, rng)?),
+                Keys::Server(keys) => keys.push(keys::server(channel, ring, set, rng)?),
+            }
+        }
+        Ok(keys)
     }
 
     /// The ring of parameter set `index`.
@@ -117,12 +156,16 @@ pub struct Session<'a> {
     pub(crate) plan: &'a PreparedPlan,
     pub(crate) role: Role,
     pub(crate) channel: Channel,
-    pub(crate) correlations: Correlations,
+    pub(crate) sender_stock: Stock<RotSenderBatch>,
+    pub(crate) receiver_stock: Stock<RotReceiverBatch>,
+    producer: Producer,
     pub(crate) keys: Keys,
     pub(crate) seeds: RequestSeeds,
     pub(crate) rng: ChaCha20Rng,
     /// Number of inferences that the client announced.
     pub(crate) inferences: u32,
+    /// Number of inferences that were run.
+    pub(crate) done: u32,
 }
 
 impl<'a> Session<'a> {
@@ -140,37 +183,33 @@ impl<'a> Session<'a> {
         inferences: u32,
     ) -> Result<Self, RunError> {
         let mut rng = fresh_rng()?;
+        let limits = [plan.plan.window_bytes(), plan.plan.chunk_window_bytes()];
+        let [own_limit, limit] = limits.map(|(up, down)| match role {
+            Role::Client => down,
+            Role::Server => up,
+        });
+        // The peer may make random OTs before this party is done with the set-up.
+        let lane = channel.add_lane(own_limit, limit)?;
         let mine = Hello::new(role, plan.plan.digest(), inferences, &mut rng);
         let handshake = mine.exchange(&mut channel)?;
-        let correlations = Correlations::establish(
-            role,
-            &handshake.session,
-            plan.plan.spec().ot_field_bits,
-            &mut channel,
-            &mut rng,
-        )?;
-        let nonce = &handshake.server_nonce;
-        let mut keys = match role {
-            Role::Client => Keys::Client(Vec::with_capacity(plan.rings.len())),
-            Role::Server => Keys::Server(Vec::with_capacity(plan.rings.len())),
-        };
-        for (index, ring) in plan.rings.iter().enumerate() {
-            let spacings = plan.plan.galois_spacings(index);
-            let set = KeySet { index, spacings: &spacings, nonce };
-            match &mut keys {
-                Keys::Client(keys) => keys.push(keys::client(&mut channel, ring, set, &mut rng)?),
-                Keys::Server(keys) => keys.push(keys::server(&mut channel, ring, set, &mut rng)?),
-            }
-        }
+        let (session, ot) = (&handshake.session, plan.plan.spec().ot);
+        let extension = Extension::establish(role, session, ot, &mut channel, &mut rng)?;
+        let keys = plan.establish_keys(role, &handshake.server_nonce, &mut channel, &mut rng)?;
+        let inferences = handshake.inferences;
+        let (producer, (sender_stock, receiver_stock)) =
+            Producer::start(role, &plan.plan, inferences, extension, lane, plan.ahead_bytes)?;
         Ok(Self {
             plan,
             role,
             channel,
-            correlations,
+            sender_stock,
+            receiver_stock,
+            producer,
             keys,
             seeds: RequestSeeds::new(handshake.client_nonce),
             rng,
-            inferences: handshake.inferences,
+            inferences,
+            done: 0,
         })
     }
 
@@ -179,31 +218,47 @@ impl<'a> Session<'a> {
         Link {
             role: self.role,
             channel: &mut self.channel,
-            sender: &mut self.correlations.sender_pool,
-            receiver: &mut self.correlations.receiver_pool,
+            sender: &mut self.sender_stock,
+            receiver: &mut self.receiver_stock,
         }
     }
 
-    /// Makes the random OTs of one inference.
-    ///
-    /// # Errors
-    /// [`RunError`] if the peer goes away or sends a malformed message.
-    pub fn prepare_inference(&mut self) -> Result<(), RunError> {
-        let rots = self.plan.plan.rots();
-        self.correlations.extend(self.role, rots, &mut self.channel)
-    }
-
-    /// Traffic of the session so far.
+    /// Traffic of the session so far, without that of making random OTs.
     #[must_use]
     pub fn meter(&self) -> heq_net::Meter {
         self.channel.snapshot()
     }
 
-    /// Waits until everything is sent, and closes the connection.
+    /// Ends the session after all inferences, or after an error: waits for the thread that makes random
+    /// OTs and until everything is sent, and closes the connection. Returns what making them took.
     ///
     /// # Errors
-    /// [`RunError`] if a message could not be sent.
-    pub fn close(self) -> Result<(), RunError> {
-        Ok(self.channel.close()?)
+    /// That of `outcome` or of the thread, whichever came first; [`RunError`] if a message could not be
+    /// sent.
+    pub fn end(mut self, outcome: Result<(), RunError>) -> Result<(Measured, RotStats), RunError> {
+        let outcome = outcome.and_then(|()| match self.inferences - self.done {
+            0 => Ok(()),
+            _ => Err(RunError::Internal { what: "a session ended before its last inference" }),
+        });
+        if outcome.is_err() {
+            self.channel.abort();
+        }
+        match (outcome, self.producer.join()) {
+            (Ok(()), Ok(made)) => {
+                self.channel.close()?;
+                Ok(made)
+            }
+            (Err(RunError::Stopped) | Ok(()), Err(error)) | (Err(error), _) => Err(error),
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.producer.is_running() {
+            self.channel.abort();
+            // Whoever wants to know calls `Session::end`.
+            let _unreported = self.producer.join();
+        }
     }
 }

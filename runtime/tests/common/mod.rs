@@ -1,6 +1,8 @@
 //! Two parties in one process that run a single linear step on ideal random OTs.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
+mod steps;
+
 use heq_he::Ring;
 use heq_he::client::SecretKey;
 use heq_he::server::ServerKeys;
@@ -10,18 +12,17 @@ use heq_ir::layout::PartyOperations;
 use heq_ir::plan::LinearStep;
 use heq_ir::plan::cost::LinearOperations;
 use heq_ir::plan::weights::LinearWeights;
+use heq_ir::rounding::EarlyRounding;
 use heq_ir::secure::Domain;
-use heq_ir::traffic::{FlightClock, Traffic};
 use heq_net::{Meter, memory};
-use heq_ot::ideal::ideal_rot;
-use heq_ot::{RotReceiverPool, RotSenderPool};
 use heq_runtime::error::RunError;
+use heq_runtime::protocol::Role;
 use heq_runtime::protocol::keys::{self, KeySet};
 use heq_runtime::protocol::linear::{self, Layer, PreparedWeights, RequestSeeds};
-use heq_runtime::protocol::{Link, Role};
 use heq_runtime::share::{Words, mask};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use steps::{Stocks, both, check_traffic, ideal_stocks};
 
 /// Both parties with their keys for the parameters of one step.
 pub(crate) struct Parties {
@@ -67,6 +68,12 @@ pub(crate) struct Seen {
 }
 
 impl Case<'_> {
+    /// The client's and the server's random OTs of the step.
+    fn stocks(&self) -> [Stocks; 2] {
+        let runs = self.step.traffic(self.operand).rots;
+        ideal_stocks(&runs, &mut ChaCha20Rng::seed_from_u64(runs.len() as u64))
+    }
+
     pub(crate) fn run(&self, parties: &Parties) -> Seen {
         let Self { step, operand, .. } = *self;
         let count = |ring: &Ring| ring.operations().counts();
@@ -76,55 +83,38 @@ impl Case<'_> {
             PreparedWeights::new(ring, step, self.weights, &mut self.cache.clone()).unwrap();
         let before = [&parties.client_ring, &parties.server_ring].map(count);
 
-        let rots = step.traffic(operand).rots.server_sends;
-        let mut rng = ChaCha20Rng::seed_from_u64(rots);
-        let (sent, received) = ideal_rot(usize::try_from(rots).unwrap(), &mut rng);
-        let (mut client_end, mut server_end) = memory::pair();
+        let [mut client_stocks, mut server_stocks] = self.stocks();
         let seeds = || RequestSeeds::new([2; 32]);
-        let outputs = std::thread::scope(|scope| {
-            let server = scope.spawn(|| {
-                let (mut sender, mut receiver) = (RotSenderPool::new(), RotReceiverPool::new());
-                sender.push(sent);
+        let (client, server, meter) = both(
+            |channel| {
+                let layer = Layer { ring: &parties.client_ring, step, operand };
+                let link = &mut client_stocks.link(Role::Client, channel);
+                let (key, shares) = (&parties.client_key, self.shares[0]);
+                let rng = &mut ChaCha20Rng::seed_from_u64(5);
+                linear::client(link, &layer, key, &mut seeds(), shares, rng).unwrap()
+            },
+            |channel| {
                 let layer = Layer { ring: &parties.server_ring, step, operand };
-                let link = &mut Link {
-                    role: Role::Server,
-                    channel: &mut server_end,
-                    sender: &mut sender,
-                    receiver: &mut receiver,
-                };
+                let link = &mut server_stocks.link(Role::Server, channel);
                 let (keys, shares) = (&parties.server_keys, self.shares[1]);
                 let rng = &mut ChaCha20Rng::seed_from_u64(4);
-                let outputs =
-                    linear::server(link, &layer, keys, &prepared, &mut seeds(), shares, rng);
-                assert!(sender.is_empty(), "OTs left over");
-                outputs
-            });
-            let (mut sender, mut receiver) = (RotSenderPool::new(), RotReceiverPool::new());
-            receiver.push(received);
-            let layer = Layer { ring: &parties.client_ring, step, operand };
-            let link = &mut Link {
-                role: Role::Client,
-                channel: &mut client_end,
-                sender: &mut sender,
-                receiver: &mut receiver,
-            };
-            let (key, shares) = (&parties.client_key, self.shares[0]);
-            let rng = &mut ChaCha20Rng::seed_from_u64(5);
-            let client = linear::client(link, &layer, key, &mut seeds(), shares, rng).unwrap();
-            assert!(receiver.is_empty(), "OTs left over");
-            [client, server.join().unwrap().unwrap()]
-        });
+                linear::server(link, &layer, keys, &prepared, &mut seeds(), shares, rng).unwrap()
+            },
+        );
+        client_stocks.check_used_up();
+        server_stocks.check_used_up();
         let after = [&parties.client_ring, &parties.server_ring].map(count);
         let operations = LinearOperations {
             client: after[0].since(before[0]),
             server: after[1].since(before[1]),
         };
         let preparation = before[1].since(fresh);
-        Seen { outputs, meter: client_end.snapshot(), preparation, operations }
+        Seen { outputs: [client, server], meter, preparation, operations }
     }
 
-    /// Runs the step and compares: shares stand for `2^g*acc + delta` with delta 0 or 1, traffic and
-    /// operations are what the step counts.
+    /// Runs the step and compares: shares stand for `2^g*acc + delta` with delta 0 or 1, or as far off as
+    /// rounding leaves room for noise; rounded shares for what a shift takes for the accumulator or one
+    /// unit more or less. Traffic and operations are what the step counts.
     pub(crate) fn check(&self, parties: &Parties) -> Seen {
         let Self { step, shares, weights, .. } = *self;
         let (op, counts) = (step.op, step.layout.counts());
@@ -139,11 +129,31 @@ impl Case<'_> {
         let [client, server] = &seen.outputs;
         assert_eq!((client.len(), server.len()), (expected.len(), expected.len()), "{context}");
         let output_bits = op.acc_bits + op.guard_bits;
+        let window = match op.word_bits() - op.precise_bits() {
+            0 => 0..=1,
+            d => -(1 << (d - 1))..=(1 << (d - 1)) + 1,
+        };
+        let rounding = EarlyRounding::of(Domain::Accumulator {
+            acc_bits: op.acc_bits,
+            guard_bits: op.guard_bits,
+            max_delta: 1,
+            rounded_bits: op.rounded_bits,
+        });
         for (index, acc) in expected.iter().enumerate() {
             assert!(client[index].max(server[index]) <= mask(output_bits), "{context}");
             let sum = client[index].wrapping_add(server[index]).cast_signed();
             let delta = wrap(sum.wrapping_sub(acc << op.guard_bits), output_bits);
-            assert!((0..=1).contains(&delta), "output {index} is off by {delta}: {context}");
+            assert!(window.contains(&delta), "output {index} is off by {delta}: {context}");
+            let Some(rounding) = rounding else { continue };
+            let words =
+                [rounding.round_client(client[index]), rounding.round_server(server[index])];
+            let bits = rounding.rounded_word_bits();
+            assert!(words[0].max(words[1]) <= mask(bits), "{context}");
+            let sum = (words[0] + words[1]).cast_signed();
+            let above = wrap((sum << rounding.accumulator_bits()) - acc, op.acc_bits);
+            // Half a unit by noise and one by the two parties, about the middle of the unit.
+            let unit = 1 << rounding.accumulator_bits();
+            assert!((-2 * unit..=unit).contains(&above), "rounded by {above}: {context}");
         }
         check_traffic(seen.meter, &step.traffic(self.operand), &context);
         let predicted = step.operations();
@@ -163,16 +173,12 @@ impl Case<'_> {
     /// The error of the party `role`, whose peer has sent `messages` and nothing else.
     pub(crate) fn alone(&self, parties: &Parties, role: Role, messages: &[Vec<u8>]) -> RunError {
         let Self { step, operand, weights, .. } = *self;
-        let rots = step.traffic(operand).rots.server_sends;
-        let mut rng = ChaCha20Rng::seed_from_u64(rots);
-        let (sent, received) = ideal_rot(usize::try_from(rots).unwrap(), &mut rng);
-        let (mut sender, mut receiver) = (RotSenderPool::new(), RotReceiverPool::new());
-        sender.push(sent);
-        receiver.push(received);
+        let mut rng = ChaCha20Rng::seed_from_u64(6);
+        let [client, server] = self.stocks();
+        let mut stocks = if role == Role::Client { client } else { server };
         let (mut own_end, mut peer_end) = memory::pair();
         messages.iter().for_each(|message| peer_end.send(message).unwrap());
-        let link =
-            &mut Link { role, channel: &mut own_end, sender: &mut sender, receiver: &mut receiver };
+        let link = &mut stocks.link(role, &mut own_end);
         let seeds = &mut RequestSeeds::new([2; 32]);
         let [of_client, of_server] = self.shares;
         let result = match role {
@@ -189,11 +195,6 @@ impl Case<'_> {
         };
         result.map(|_| ()).unwrap_err()
     }
-}
-
-fn check_traffic(meter: Meter, traffic: &Traffic, context: &str) {
-    assert_eq!((meter.bytes_sent, meter.bytes_received), traffic.wire_bytes(), "{context}");
-    assert_eq!(u64::from(meter.horizon), FlightClock::default().advance(traffic), "{context}");
 }
 
 /// Shares mod `2^bits` of `values`, the client's uniform.

@@ -10,7 +10,7 @@
 use crate::error::RunError;
 use crate::protocol::bit_products::multiply;
 use crate::protocol::{Link, Role};
-use crate::share::{Plane, Words, mask};
+use crate::share::{Plane, Words, mask, words_of_planes};
 use heq_ir::plan::LinearStep;
 use heq_ir::secure::Domain;
 use zeroize::Zeroizing;
@@ -52,7 +52,8 @@ pub(super) fn lift(
     let is_low = lifted.iter().map(|&index| 1 - (moved(index) >> (field_bits - 1)));
     let bits = [(Plane::from_bits(lifted.len(), is_low), step.op.plain_bits() - field_bits)];
     let products = multiply(link, &bits, lifted.len())?;
-    for (&index, product) in lifted.iter().zip(products.iter().flat_map(|words| words.iter())) {
+    let products = products.first().map_or(&[][..], Vec::as_slice);
+    for (&index, product) in lifted.iter().zip(words_of_planes(products, lifted.len()).iter()) {
         let unwrapped = moved(index).wrapping_sub(wrap).wrapping_add(product << field_bits);
         words[index] = unwrapped.wrapping_add(lo) & plain_mask;
     }

@@ -7,8 +7,12 @@ use heq_ir::plan::codec::{
     CodecError, HEADER_BYTES, decode_plan, decode_weights, encode_plan, encode_weights,
 };
 use heq_ir::plan::weights::ServerWeights;
-use heq_ir::plan::{AccStrategy, Calibration, LayerKind, ObservedSum, PlanSpec};
+use heq_ir::plan::{AccStrategy, Calibration, LayerKind, ObservedSum, OtExtension, PlanSpec};
 use heq_ir::preparation::InputPreparation;
+use heq_ir::protocol::adder::CarryForm;
+use heq_ir::protocol::max_pool::ComparisonForm;
+use heq_ir::protocol::to_arithmetic::ToArithmeticForm;
+use heq_ir::rounding::AccRounding;
 use heq_tests::compiled_lenet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -49,16 +53,49 @@ fn insert_pools(spec: &mut PlanSpec, count: usize) {
     }
     let template = spec.layers[0].clone();
     for index in 2..2 + count {
-        let kind = LayerKind::MaxPool { window };
+        let form = ComparisonForm::Tree;
+        let kind = LayerKind::MaxPool { window, form };
         let operands = vec![ValueId(index)];
         spec.layers.insert(index, heq_ir::plan::Layer { kind, operands, ..template.clone() });
     }
 }
 
+fn change_forms(spec: &mut PlanSpec, change: fn(&mut CarryForm)) {
+    for layer in &mut spec.layers {
+        if let LayerKind::Requantize { form, .. } = &mut layer.kind {
+            change(&mut form.carry);
+        }
+    }
+}
+
+fn convert_all(spec: &mut PlanSpec) {
+    let kind = LayerKind::ToArithmetic { bits: 48, form: ToArithmeticForm::Direct };
+    run_alone(spec, Chw::new(64, 1024, 1024), kind);
+}
+
+fn pool_all(spec: &mut PlanSpec) {
+    let window = heq_ir::geometry::Window::dense([4; 2], [4; 2], [0; 4]);
+    let kind = LayerKind::MaxPool { window, form: ComparisonForm::Tree };
+    run_alone(spec, Chw::new(1, 1 << 14, 1 << 14), kind);
+}
+
+/// A plan of one step, on the bits of an input of `shape`.
+fn run_alone(spec: &mut PlanSpec, shape: Chw, kind: LayerKind) {
+    spec.input.shape = shape;
+    let kinds = [LayerKind::ToBoolean { bits: 8, lo: -128 }, kind, LayerKind::Open];
+    let template = spec.layers[0].clone();
+    let layers = kinds.into_iter().enumerate().map(|(index, kind)| {
+        let operands = vec![ValueId(index)];
+        heq_ir::plan::Layer { kind, operands, ..template.clone() }
+    });
+    spec.layers = layers.collect();
+    spec.rlwe.clear();
+}
+
 #[test]
 fn every_rule_is_checked() {
     type Change = fn(&mut PlanSpec);
-    let cases: [(&str, Change); 39] = [
+    let cases: [(&str, Change); 49] = [
         ("has 0 steps", |spec| spec.layers.clear()),
         ("below 128-bit security", |spec| {
             *spec.rlwe.last_mut().unwrap() = RlweSpec::new(2048, 54);
@@ -103,7 +140,24 @@ fn every_rule_is_checked() {
         ("names no accumulator", |spec| calibrate(spec, 1, 1, &[(0, 9), (0, 9)])),
         ("names no accumulator", |spec| calibrate(spec, 1, 1, &[(0, 9), (1, 9)])),
         ("more bits than one has", |spec| calibrate(spec, 1, 1, &[(0, 60)])),
-        ("windows are too large", |spec| insert_pools(spec, 257)),
+        ("windows are too large", |spec| insert_pools(spec, 5)),
+        ("form does not fit", |spec| {
+            change_forms(spec, |carry| carry.digit_bits = 5);
+        }),
+        ("form does not fit", |spec| {
+            change_forms(spec, |carry| carry.digit_bits = 0);
+        }),
+        ("form does not fit", |spec| {
+            change_forms(spec, |carry| carry.compared_bits = u32::MAX);
+        }),
+        ("form does not fit", |spec| {
+            for layer in &mut spec.layers {
+                if let LayerKind::ToArithmetic { form, .. } = &mut layer.kind {
+                    let carry = CarryForm { compared_bits: 9, digit_bits: 1 };
+                    *form = ToArithmeticForm::Lifted(carry);
+                }
+            }
+        }),
         ("names no parameter set", |spec| first_choice(spec).rlwe = 99),
         ("noise exceeds", |spec| first_choice(spec).weight_norm_squared_log2 += 3),
         ("noise exceeds", |spec| first_choice(spec).response_drop_bits += 3),
@@ -116,8 +170,11 @@ fn every_rule_is_checked() {
             spec.layers.pop();
         }),
         ("error budget of 2^-39", |spec| spec.error_budget_log2 = 39),
+        ("more than the plan's bound, exact", |spec| round(spec, AccRounding::Exact)),
+        ("rounding within 2^-2", |spec| round(spec, AccRounding::Within { bound_log2: 2 })),
         ("not positive", |spec| spec.output_scale = f64::NAN),
-        ("OT field", |spec| spec.ot_field_bits = 3),
+        ("random OTs by softspoken:3", |spec| spec.ot = OtExtension::SoftSpoken { field_bits: 3 }),
+        ("random OTs by silent:17", |spec| spec.ot = OtExtension::Silent { log_rows: 17 }),
         ("number of operands", |spec| spec.layers[1].operands.clear()),
         ("number of operands", |spec| spec.layers[1].operands = vec![ValueId(1); 2]),
         ("map has another number", |spec| spec.input.map.offset = vec![0.0; 5]),
@@ -126,23 +183,11 @@ fn every_rule_is_checked() {
             let ty = heq_ir::tensor::IntType::unsigned(8);
             spec.input.element = InputElement::Integer { ty, zero_point: 256 };
         }),
-        ("messages is too large", |spec| {
-            // 2^26 elements through a table of 256 entries of 8 bits.
-            spec.input.shape = heq_ir::geometry::Chw::new(64, 1024, 1024);
-            let widths = heq_ir::protocol::table::TableWidths { input_bits: 8, result_bits: 8 };
-            let kinds = [
-                LayerKind::ToBoolean { bits: 8, lo: -128 },
-                LayerKind::Table { widths, lo: 0 },
-                LayerKind::Open,
-            ];
-            let template = spec.layers[0].clone();
-            let layers = kinds.into_iter().enumerate().map(|(index, kind)| {
-                let operands = vec![ValueId(index)];
-                heq_ir::plan::Layer { kind, operands, ..template.clone() }
-            });
-            spec.layers = layers.collect();
-            spec.rlwe.clear();
-        }),
+        // 2^26 elements to shares of 48 bits; the maxima of 2^24 windows of 16.
+        ("messages is too large", convert_all),
+        ("too many random OTs at once", pool_all),
+        ("fewer than there are", |spec| rank(spec, 10)),
+        ("1 to 16 values", |spec| rank(spec, 0)),
         ("2 to 256 values", |spec| {
             let LayerKind::Requantize { range, .. } = &mut spec.layers[1].kind else {
                 panic!("LeNet requantizes its first linear layer");
@@ -160,6 +205,29 @@ fn every_rule_is_checked() {
             other => panic!("{expected}: {other:?}"),
         }
     }
+}
+
+/// Rounds one bit off the accumulator of the first layer.
+fn round(spec: &mut PlanSpec, rule: AccRounding) {
+    spec.rounding = rule;
+    let [first, second, ..] = &mut spec.layers[..] else { panic!("LeNet has many layers") };
+    let (LayerKind::Linear { op, .. }, LayerKind::Requantize { widths, form, .. }) =
+        (&mut first.kind, &mut second.kind)
+    else {
+        panic!("LeNet requantizes its first linear layer");
+    };
+    op.rounded_bits = op.guard_bits + 1;
+    (widths.acc_bits, widths.guard_bits, widths.shift) = (widths.acc_bits - 1, 0, widths.shift - 1);
+    form.carry = CarryForm::RIPPLE;
+}
+
+/// Ranks the logits before they are opened.
+fn rank(spec: &mut PlanSpec, k: u32) {
+    let open = spec.layers.pop().unwrap();
+    let ranked = heq_ir::plan::Layer { kind: LayerKind::Top { k }, ..open.clone() };
+    spec.layers.push(ranked);
+    let operands = vec![ValueId(spec.layers.len())];
+    spec.layers.push(heq_ir::plan::Layer { operands, ..open });
 }
 
 #[test]

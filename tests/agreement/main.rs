@@ -6,12 +6,20 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+mod rounding;
+
+use heq_compiler::compile::{CompileOptions, compile};
+use heq_compiler::lower::plan::PlanOptions;
+use heq_compiler::pipeline::ImportOptions;
+use heq_compiler::select::ot::OtRule;
 use heq_ir::plan::codec::encode_weights;
 use heq_ir::plan::cost::PartCost;
-use heq_ir::plan::{AccStrategy, HELLO_BYTES};
-use heq_ir::traffic;
+use heq_ir::plan::{AccStrategy, HELLO_BYTES, OtExtension};
+use heq_ir::traffic::{self, RotCounts};
+use heq_ot::silent::SilentConfig;
+use heq_ot::softspoken::SoftSpokenConfig;
 use heq_runtime::stats::Measured;
-use heq_tests::{compile_bytes, compiled_lenet, lenet, run_both, samples};
+use heq_tests::{compile_bytes, compiled_lenet, lenet, plan_options, run_both, samples};
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -48,6 +56,64 @@ fn bytes_flights_and_operations_are_exact_by_step_at_both_parties() {
             }
             check_part("all steps", &cost.online(), &stats.online());
         }
+    }
+}
+
+/// The exchanges of random OTs over several inferences, with rows left over between them.
+#[test]
+fn random_ots_cost_what_the_plan_says_with_every_extension() {
+    for extension in [
+        OtExtension::SoftSpoken { field_bits: 2 },
+        OtExtension::SoftSpoken { field_bits: 8 },
+        OtExtension::Silent { log_rows: 18 },
+        OtExtension::Silent { log_rows: 20 },
+    ] {
+        let plan =
+            PlanOptions { ot: OtRule::Fixed(extension), ..plan_options(AccStrategy::WeightAware) };
+        let options = CompileOptions { import: ImportOptions::default(), plan, calibration: None };
+        let model = std::fs::read(lenet("model.onnx")).unwrap();
+        let compiled = compile(&model, "model.onnx", &options).unwrap();
+        let sample = samples(&compiled.plan, &lenet("digit.png"), 1).remove(0);
+        for inferences in [1, 3] {
+            let run = run_both(&compiled, &vec![sample.clone(); inferences]);
+            let cost = compiled.plan.cost(inferences as u32);
+            let exchanges = compiled.plan.rot_chunks().len() * inferences;
+            assert_eq!(cost.correlations.flights, exchanges as u64);
+            for stats in [&run.client.unwrap().1, &run.server.unwrap()] {
+                let name = |part| format!("{extension}, {inferences} inferences: {part}");
+                check_part(&name("set-up"), &cost.setup, &stats.setup);
+                check_part(&name("random OTs"), &cost.correlations, &stats.correlations);
+                check_part(&name("all steps"), &cost.online(), &stats.online());
+                let rots = compiled.plan.rots().total() * inferences as u64;
+                assert_eq!((stats.rots.made, stats.rots.used), (rots, rots));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_plan_knows_the_sizes_of_the_ot_layer() {
+    for extension in OtExtension::all() {
+        let rows = RotCounts { server_sends: 1 << 20, client_sends: 128 };
+        let step = extension.exchange(rows, &mut RotCounts::default());
+        let of = |bytes: [usize; 2]| bytes.map(|bytes| bytes as u64);
+        let ([up, down], setup) = match extension {
+            OtExtension::SoftSpoken { field_bits } => {
+                let config = SoftSpokenConfig::new(field_bits as u8).unwrap();
+                let bytes = [1 << 20, 128].map(|rows| config.extend_message_bytes(rows));
+                (of(bytes), vec![config.ggm_message_bytes() as u64])
+            }
+            OtExtension::Silent { log_rows } => {
+                let config = SilentConfig::new(log_rows as u8).unwrap();
+                let message = |rows| config.iterations(0, rows) * config.iteration_bytes();
+                let bootstrap = SoftSpokenConfig::new(8).unwrap();
+                let start = bootstrap.extend_message_bytes(config.bootstrap_rows());
+                let setup = of([bootstrap.ggm_message_bytes(), start]).to_vec();
+                (of([message(128), message(1 << 20)]), setup)
+            }
+        };
+        assert_eq!(step, traffic::Step::Exchange { up, down }, "{extension}");
+        assert_eq!(extension.setup_bytes(), setup, "{extension}");
     }
 }
 

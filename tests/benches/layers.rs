@@ -14,12 +14,14 @@
     reason = "a bench stops where it cannot go on"
 )]
 
+#[path = "../support/bench.rs"]
+mod bench;
+
 use heq_compiler::compile::compile_network;
 use heq_compiler::lower::plan::Compiled;
 use heq_he::Ring;
 use heq_ir::plan::{AccStrategy, Plan};
 use heq_net::{Channel, tcp};
-use heq_ot::{RotReceiverPool, RotSenderPool};
 use heq_runtime::protocol::keys::{self, KeySet};
 use heq_runtime::protocol::linear::{self, Layer, PreparedWeights, RequestSeeds};
 use heq_runtime::protocol::{Link, Role};
@@ -147,7 +149,7 @@ fn main() {
         }
     }
     if is_json {
-        println!("{}", document(&rows));
+        println!("{}", bench::document("layers", &rows));
     }
 }
 
@@ -257,8 +259,8 @@ impl<'a> Party<'a> {
             let mut link = Link {
                 role: self.role,
                 channel,
-                sender: &mut RotSenderPool::new(),
-                receiver: &mut RotReceiverPool::new(),
+                sender: &mut [].into_iter().collect(),
+                receiver: &mut [].into_iter().collect(),
             };
             let words = match &keys {
                 Keys::Client(key) => {
@@ -352,21 +354,4 @@ fn line(row: &Value) -> String {
         ratio("cpu_ratio"),
         row["choice"].as_str().unwrap(),
     )
-}
-
-/// The rows as a `heq-bench/1` document.
-fn document(rows: &[Value]) -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let git = Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let commit = git.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    json!({
-        "schema": "heq-bench/1",
-        "machine": model,
-        "load": read("/proc/loadavg").split(' ').next(),
-        "commit": commit.unwrap_or_default(),
-        "command": "cargo xtask bench layers --json",
-        "rows": rows,
-    })
 }

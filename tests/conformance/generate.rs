@@ -193,7 +193,7 @@ impl Builder {
         let tables = if self.draw_bool() { input.shape.channels } else { 1 };
         let size = (input.range.hi - input.range.lo + 1) as usize;
         let values = (0..size * tables).map(|_| self.draw(output.lo, output.hi)).collect();
-        let op = TableOp { input: input.range, output, values };
+        let op = TableOp { inputs: vec![input.range], output, values };
         self.push(&[input], input.shape, output, false, IntegerOp::Table(op))
     }
 

@@ -10,6 +10,7 @@
 
 mod generate;
 mod reference;
+mod reveal;
 
 use generate::{Builder, Value};
 use heq_compiler::compile::{compile_calibrated, compile_network};
@@ -271,6 +272,45 @@ fn a_skip_reuses_the_shares_of_the_branch() {
     ];
     assert_eq!(steps(&plan), expected.concat());
     check_exact(&builder.network, AccStrategy::WorstCase);
+}
+
+/// Two tensors of 2 bits are added by one look-up, and the branch needs no arithmetic shares.
+#[test]
+fn a_sum_of_few_bits_is_looked_up() {
+    let mut builder = Builder::new(12, Chw::new(3, 5, 5), INPUT);
+    let two_bits = |shift, lo| Requantize { shift, range: IntRange { lo, hi: lo + 3 } };
+    let trunk = builder.linear(3, Window::POINT, Some(two_bits(4, 0)));
+    let branch = builder.linear(3, Window::dense([3, 3], [1, 1], [1; 4]), Some(two_bits(4, -1)));
+    let scaled =
+        |factor| Term::Scaled(ScaledTerm { input: trunk.shape, window: Window::POINT, factor });
+    builder.sum(&[branch, trunk], vec![scaled(3), scaled(2)], trunk.shape, Some(two_bits(2, 0)));
+    sum_of(&mut builder.network.layers[2]).bias.fill(-1);
+    builder.linear(2, Window::dense([5, 5], [1, 1], [0; 4]), None);
+    let plan = check_exact(&builder.network, AccStrategy::WeightAware);
+    let expected = [
+        ["linear", "requantize", "to-arithmetic"].as_slice(),
+        &["linear", "requantize", "table", "to-arithmetic", "linear", "open"],
+    ];
+    assert_eq!(steps(&plan), expected.concat());
+    let options = plan_options(AccStrategy::WeightAware);
+    let compiled = compile_network(&builder.network, &options).unwrap();
+    // (3*(x - 1) + 2*y - 1 + 2) >> 2, at x + 4*y.
+    let expected = [0, 0, 1, 1, 0, 0, 1, 2, 0, 1, 2, 2, 1, 1, 2, 3];
+    assert_eq!(compiled.weights.tables()[0].entries, expected);
+    // 4 choice bits and 15 entries of 2 bits an element.
+    let table = plan.layers().iter().position(|layer| layer.kind.op().name() == "table").unwrap();
+    assert_eq!(plan.layer_traffic()[table].payload_bytes(), (4 * 10, 30 * 10));
+    // An index of 5 and 4 bits is too wide.
+    let mut builder = Builder::new(13, Chw::new(3, 5, 5), INPUT);
+    let clamp = Some(Requantize { shift: 4, range: IntRange { lo: 0, hi: 15 } });
+    let trunk = builder.linear(3, Window::POINT, clamp);
+    let terms = vec![scaled(3), scaled(2)];
+    let wide = Some(Requantize { shift: 4, range: IntRange { lo: 0, hi: 31 } });
+    let branch = builder.linear(3, Window::dense([3, 3], [1, 1], [1; 4]), wide);
+    builder.sum(&[branch, trunk], terms, trunk.shape, clamp);
+    builder.linear(2, Window::dense([5, 5], [1, 1], [0; 4]), None);
+    let plan = check_exact(&builder.network, AccStrategy::WeightAware);
+    assert!(steps(&plan).contains(&"combine") && !steps(&plan).contains(&"table"));
 }
 
 /// Three branches whose accumulators are added need two guard bits.

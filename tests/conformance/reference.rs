@@ -30,11 +30,11 @@ pub(crate) fn evaluate_wrapped(
                 (output, windows(&op.window, shape, output, inputs[0]).map(largest).collect())
             }
             IntegerOp::Table(op) => {
-                let size = (op.input.hi - op.input.lo + 1) as usize;
+                let size = op.size().unwrap();
                 let plane = shape.height * shape.width;
                 let look_up = |(i, x): (usize, &i64)| {
                     let first = if op.values.len() > size { i / plane * size } else { 0 };
-                    op.values[first + (x - op.input.lo) as usize]
+                    op.values[first + op.position(&[*x]).unwrap()]
                 };
                 (shape, inputs[0].iter().enumerate().map(look_up).collect())
             }

@@ -8,11 +8,15 @@
 
 mod programs;
 
+use heq_compiler::compile::{CompileOptions, compile};
+use heq_compiler::lower::plan::PlanOptions;
+use heq_compiler::pipeline::ImportOptions;
 use heq_data::output::top1;
 use heq_data::read_array;
 use heq_ir::eval::evaluate;
 use heq_ir::plan::AccStrategy;
-use heq_tests::{compiled_lenet, lenet, run_both, samples, shared};
+use heq_ir::plan::reveal::Reveal;
+use heq_tests::{compiled_lenet, lenet, plan_options, run_both, samples, shared};
 use std::path::Path;
 
 fn check_secure_equals_reference(
@@ -41,6 +45,30 @@ fn example_digits_are_classified_exactly() {
     for acc_strategy in [AccStrategy::WeightAware, AccStrategy::WorstCase] {
         let found = check_secure_equals_reference(acc_strategy, &lenet("input.npy"), usize::MAX);
         assert_eq!(found, labels(&lenet("labels.npy")), "{acc_strategy}");
+    }
+}
+
+#[test]
+fn revealed_classes_are_those_of_the_logits() {
+    let bytes = std::fs::read(lenet("model.onnx")).unwrap();
+    let logits = compiled_lenet(AccStrategy::WeightAware);
+    let inputs = samples(&logits.plan, &lenet("input.npy"), usize::MAX);
+    for k in [1, 3] {
+        let plan =
+            PlanOptions { reveal: Reveal::Top { k }, ..plan_options(AccStrategy::WeightAware) };
+        let options = CompileOptions { import: ImportOptions::default(), plan, calibration: None };
+        let compiled = compile(&bytes, "model.onnx", &options).unwrap();
+        let (outputs, _) = run_both(&compiled, &inputs).client.unwrap();
+        for (x, output) in inputs.iter().zip(&outputs) {
+            let evaluation = evaluate(&logits.plan, &logits.weights, x).unwrap();
+            let values = evaluation.output();
+            let mut expected: Vec<usize> = (0..10).collect();
+            expected.sort_by_key(|&class| (std::cmp::Reverse(values[class]), class));
+            let found: Vec<usize> =
+                output.iter().map(|&class| usize::try_from(class).unwrap()).collect();
+            assert_eq!(found, expected[..k as usize]);
+            assert_eq!(top1(values), found.first().copied());
+        }
     }
 }
 

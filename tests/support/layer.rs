@@ -72,7 +72,8 @@ pub fn one_layer(geometry: ConvGeometry, widths: Widths) -> IntegerNetwork {
         multipliers: vec![1; geometry.out_channels],
         multiplier_bits: 0,
     };
-    let table = TableOp { input: range, output: range, values: (range.lo..=range.hi).collect() };
+    let table =
+        TableOp { inputs: vec![range], output: range, values: (range.lo..=range.hi).collect() };
     let sum = SumOp {
         output: geometry.output().unwrap_or(Chw::new(0, 0, 0)),
         terms: vec![Term::Linear(linear)],

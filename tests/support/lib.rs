@@ -10,9 +10,12 @@ use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::{Compiled, PlanOptions};
 use heq_compiler::pipeline::ImportOptions;
 use heq_compiler::select::SearchOptions;
+use heq_compiler::select::ot::OtRule;
 use heq_data::{read_array, to_inputs};
-use heq_ir::plan::{AccStrategy, Plan};
+use heq_ir::plan::reveal::Reveal;
+use heq_ir::plan::{AccStrategy, OtExtension, Plan};
 use heq_ir::preparation::InputPreparation;
+use heq_ir::rounding::AccRounding;
 use heq_net::memory;
 use heq_runtime::error::RunError;
 use heq_runtime::party::{run_client, run_server};
@@ -63,8 +66,10 @@ pub fn plan_options(acc_strategy: AccStrategy) -> PlanOptions {
     PlanOptions {
         acc_strategy,
         error_budget_log2: 40,
+        rounding: AccRounding::Exact,
+        reveal: Reveal::Logits,
         preparation: InputPreparation::default(),
-        ot_field_bits: 4,
+        ot: OtRule::Fixed(OtExtension::SoftSpoken { field_bits: 4 }),
         search: SearchOptions::default(),
     }
 }
@@ -72,12 +77,19 @@ pub fn plan_options(acc_strategy: AccStrategy) -> PlanOptions {
 /// Compiles ONNX bytes with default options.
 #[must_use]
 pub fn compile_bytes(bytes: &[u8], acc_strategy: AccStrategy) -> Compiled {
-    let options = CompileOptions {
-        import: ImportOptions::default(),
-        plan: plan_options(acc_strategy),
-        calibration: None,
-    };
+    compile_with(bytes, &plan_options(acc_strategy))
+}
+
+fn compile_with(bytes: &[u8], plan: &PlanOptions) -> Compiled {
+    let (import, plan) = (ImportOptions::default(), plan.clone());
+    let options = CompileOptions { import, plan, calibration: None };
     compile(bytes, "model.onnx", &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The LeNet example, compiled with the given options.
+#[must_use]
+pub fn compile_lenet(options: &PlanOptions) -> Compiled {
+    compile_with(&std::fs::read(lenet("model.onnx")).unwrap(), options)
 }
 
 /// The compiled LeNet example.

@@ -12,7 +12,11 @@ struct Benchmark {
     package: &'static str,
 }
 
-const BENCHMARKS: &[Benchmark] = &[Benchmark { name: "layers", package: "heq-tests" }];
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark { name: "layers", package: "heq-tests" },
+    Benchmark { name: "ot", package: "heq-ot" },
+    Benchmark { name: "requantize", package: "heq-runtime" },
+];
 
 /// Runs the benchmark that `arguments` name first. The others go to it: `--json`, and parts of the
 /// names of rows, of which it runs those that have one; every row without.

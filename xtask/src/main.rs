@@ -14,9 +14,11 @@ use std::process::ExitCode;
 
 const TASKS: &str = "cargo xtask TASK
 
-  bench layers [NAME...] [--json]
-         the common linear layers between two processes: bytes, time and memory of both parties, and
-         the ratios to a peer's; only rows with a NAME in theirs; as a table or heq-bench/1
+  bench layers|ot|requantize [NAME...] [--json]
+         layers: the common linear layers between two processes: bytes, time and memory of both
+         parties, and the ratios to a peer's; ot: rates of random OTs on one core; requantize:
+         requantization, max pooling and tables between two threads: bytes, flights, random OTs,
+         time and memory; only rows with a NAME in theirs; as a table or heq-bench/1
   ci     everything that must hold before a change is merged: format, lints, tests, docs, tidy
   demo   compiles the example network and classifies a digit, server and client apart
   tidy   the structure checks: module docs, dependency edges, citations, links, golden tests

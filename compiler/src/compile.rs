@@ -146,7 +146,8 @@ impl Observed {
 /// Plans with the widths of `facts`; returns the step that makes the accumulator of every layer, too.
 ///
 /// Which OT extension is cheapest depends on the plan, and what is cheapest in a plan a little on the
-/// extension: one that is not the assumed one is planned with anew.
+/// extension: one that is not the assumed one is planned with anew. Tables in the place of sums are in
+/// `network` already, and stay.
 fn plan_network(
     network: &IntegerNetwork,
     facts: &NetworkFacts,

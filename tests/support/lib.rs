@@ -9,13 +9,9 @@ pub mod onnx;
 use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::{Compiled, PlanOptions};
 use heq_compiler::pipeline::ImportOptions;
-use heq_compiler::select::SearchOptions;
 use heq_compiler::select::ot::OtRule;
 use heq_data::{read_array, to_inputs};
-use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::{AccStrategy, OtExtension, Plan};
-use heq_ir::preparation::InputPreparation;
-use heq_ir::rounding::AccRounding;
 use heq_net::memory;
 use heq_runtime::error::RunError;
 use heq_runtime::party::{run_client, run_server};
@@ -65,12 +61,8 @@ pub fn program(name: &str) -> Command {
 pub fn plan_options(acc_strategy: AccStrategy) -> PlanOptions {
     PlanOptions {
         acc_strategy,
-        error_budget_log2: 40,
-        rounding: AccRounding::Exact,
-        reveal: Reveal::Logits,
-        preparation: InputPreparation::default(),
         ot: OtRule::Fixed(OtExtension::SoftSpoken { field_bits: 4 }),
-        search: SearchOptions::default(),
+        ..PlanOptions::default()
     }
 }
 

@@ -11,7 +11,6 @@ use heq_ir::integer::{
 };
 use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::{LayerKind, OtExtension};
-use heq_ir::preparation::InputPreparation;
 use heq_ir::rounding::AccRounding;
 
 /// `5 + 3*x0 - 2*x1` of two inputs in 0..=15.
@@ -54,12 +53,8 @@ fn compile_on(
 ) -> Result<Compiled, Diagnostics> {
     let options = PlanOptions {
         acc_strategy,
-        error_budget_log2: 40,
-        rounding: AccRounding::Exact,
-        reveal: Reveal::Logits,
-        preparation: InputPreparation::default(),
         ot: OtRule::Fixed(OtExtension::SoftSpoken { field_bits: 4 }),
-        search: SearchOptions::default(),
+        ..PlanOptions::default()
     };
     compile_calibrated(network, &options, &as_samples(samples), &mut |_, _| {})
 }
@@ -153,12 +148,9 @@ fn candidates_cost_what_the_plan_says() {
     ] {
         let options = PlanOptions {
             acc_strategy,
-            error_budget_log2: 40,
-            rounding: AccRounding::Exact,
-            reveal: Reveal::Logits,
-            preparation: InputPreparation::default(),
             ot: OtRule::Fixed(OtExtension::SoftSpoken { field_bits: 4 }),
             search: SearchOptions { packing, inferences: 100, ..SearchOptions::default() },
+            ..PlanOptions::default()
         };
         let facts = network_facts(&network, acc_strategy, AccRounding::Exact).unwrap();
         let program =
@@ -190,15 +182,7 @@ fn the_cheapest_extension_follows_the_session_and_the_link() {
     let compile = |ot, inferences, bytes_per_microsecond| {
         let search =
             SearchOptions { inferences, bytes_per_microsecond, ..SearchOptions::default() };
-        let options = PlanOptions {
-            rounding: AccRounding::Exact,
-            reveal: Reveal::Logits,
-            acc_strategy: AccStrategy::WeightAware,
-            error_budget_log2: 40,
-            preparation: InputPreparation::default(),
-            ot,
-            search,
-        };
+        let options = PlanOptions { ot, search, ..PlanOptions::default() };
         compile_network(&network, &options).unwrap()
     };
     let mut chosen = Vec::new();

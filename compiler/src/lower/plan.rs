@@ -36,6 +36,21 @@ pub struct PlanOptions {
     pub search: SearchOptions,
 }
 
+/// What users get who decide nothing.
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            acc_strategy: AccStrategy::WeightAware,
+            error_budget_log2: 40,
+            rounding: AccRounding::Exact,
+            reveal: Reveal::Logits,
+            preparation: InputPreparation::default(),
+            ot: OtRule::Auto,
+            search: SearchOptions::default(),
+        }
+    }
+}
+
 /// A plan with its encoding and the weights that belong to it.
 #[derive(Debug)]
 pub struct Compiled {

@@ -16,6 +16,8 @@
 #[path = "../../tests/support/bench.rs"]
 mod bench;
 
+use bench::Report;
+
 #[path = "../tests/common/steps.rs"]
 mod steps;
 
@@ -230,34 +232,17 @@ fn main() {
         println!("{}", measure(&tasks[index.parse::<usize>().unwrap()]));
         return;
     }
-    let is_json = arguments.iter().any(|argument| argument == "--json");
-    let is_every = arguments.iter().any(|argument| argument == "--every");
-    let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
-    let mut rows = Vec::new();
-    if !is_json {
-        println!("{}", heading());
-    }
+    let mut report = Report::new("requantize", &arguments, &heading());
     for (index, task) in tasks.iter().enumerate() {
-        let is_wanted = if wanted.is_empty() {
-            is_every || task.elements < 1_000_000
-        } else {
-            wanted.iter().any(|part| task.name.contains(*part))
-        };
-        if is_wanted {
+        if report.wants(&task.name, task.elements < 1_000_000) {
             // A process has one peak of memory.
             let mut command = Command::new(std::env::current_exe().unwrap());
             let output = command.arg(format!("--row={index}")).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let row: Value = serde_json::from_slice(&output.stdout).unwrap();
-            if !is_json {
-                println!("{}", line(&row));
-            }
-            rows.push(row);
+            report.add(serde_json::from_slice(&output.stdout).unwrap(), line);
         }
     }
-    if is_json {
-        println!("{}", bench::document("requantize", &rows));
-    }
+    report.finish();
 }
 
 /// A party's random words of `bits` bits.

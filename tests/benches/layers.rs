@@ -17,6 +17,7 @@
 #[path = "../support/bench.rs"]
 mod bench;
 
+use bench::Report;
 use heq_compiler::compile::compile_network;
 use heq_compiler::lower::plan::Compiled;
 use heq_he::Ring;
@@ -126,31 +127,14 @@ fn main() {
         println!("{}", run_party(role, rest.first(), task));
         return;
     }
-    let is_json = arguments.iter().any(|argument| argument == "--json");
-    let is_every = arguments.iter().any(|argument| argument == "--every");
-    let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
-    let mut rows = Vec::new();
-    if !is_json {
-        println!("{}", heading());
-    }
+    let mut report = Report::new("layers", &arguments, &heading());
     for (index, task) in tasks().iter().enumerate() {
-        let name = task.name();
-        let is_wanted = if wanted.is_empty() {
-            is_every || index < common_layers().len() * MODES.len() && task.mode.suffix.is_empty()
-        } else {
-            wanted.iter().any(|part| name.contains(*part))
-        };
-        if is_wanted {
-            let row = measure(index, task);
-            if !is_json {
-                println!("{}", line(&row));
-            }
-            rows.push(row);
+        let is_usual = index < common_layers().len() * MODES.len() && task.mode.suffix.is_empty();
+        if report.wants(&task.name(), is_usual) {
+            report.add(measure(index, task), line);
         }
     }
-    if is_json {
-        println!("{}", bench::document("layers", &rows));
-    }
+    report.finish();
 }
 
 /// Runs both parties of a row as processes of their own.

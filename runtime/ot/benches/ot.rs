@@ -3,11 +3,11 @@
 //! A row is a provider and a width of pads. Set-up is not in it. Times are those of the fastest of many
 //! batches, of each party; the median of their sum is given beside. Arguments: `--json`, and parts of the
 //! names of rows.
-#![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 #[path = "../../../tests/support/bench.rs"]
 mod bench;
 
+use bench::Report;
 use std::time::{Duration, Instant};
 
 use heq_ot::silent::{self, SilentConfig, SilentMessage};
@@ -117,42 +117,35 @@ fn silent(size: usize) -> Result<Pair, OtError> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let is_json = arguments.iter().any(|argument| argument == "--json");
-    let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
+    let heading = format!(
+        "{:<32} {:>12} {:>10} {:>8} {:>8} {:>10}",
+        "provider, pads", "receiver ns", "sender ns", "M/s", "median", "bytes/OT"
+    );
+    let mut report = Report::new("ot", &arguments, &heading);
     let one_core = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    let mut rows = Vec::new();
-    if !is_json {
-        println!(
-            "{:<32} {:>12} {:>10} {:>8} {:>8} {:>10}",
-            "provider, pads", "receiver ns", "sender ns", "M/s", "median", "bytes/OT"
-        );
-    }
     for provider in PROVIDERS {
         for pad_bits in PAD_BITS {
             let name = format!("{} pads={pad_bits}", provider.name);
-            if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(*part)) {
-                continue;
+            if report.wants(&name, true) {
+                report.add(one_core.install(|| measure(provider, pad_bits, name))?, line);
             }
-            let row = one_core.install(|| measure(provider, pad_bits, name))?;
-            if !is_json {
-                let field = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
-                println!(
-                    "{:<32} {:>12.2} {:>10.2} {:>8.1} {:>8.1} {:>10.3}",
-                    row["name"].as_str().unwrap_or_default(),
-                    field("receiver_ns"),
-                    field("sender_ns"),
-                    field("million_per_s"),
-                    field("median_million_per_s"),
-                    field("bytes_per_ot"),
-                );
-            }
-            rows.push(row);
         }
     }
-    if is_json {
-        println!("{}", bench::document("ot", &rows));
-    }
+    report.finish();
     Ok(())
+}
+
+fn line(row: &Value) -> String {
+    let field = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+    format!(
+        "{:<32} {:>12.2} {:>10.2} {:>8.1} {:>8.1} {:>10.3}",
+        row["name"].as_str().unwrap_or_default(),
+        field("receiver_ns"),
+        field("sender_ns"),
+        field("million_per_s"),
+        field("median_million_per_s"),
+        field("bytes_per_ot"),
+    )
 }
 
 /// Repeats a batch of one plane.

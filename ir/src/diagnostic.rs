@@ -78,6 +78,8 @@ codes! {
     WrongInput = 2002 => Usage;
     /// A command-line option has a value that cannot be used.
     BadOption = 2003 => Usage;
+    /// A JSON document is damaged, of another kind or version, or belongs to another plan.
+    WrongDocument = 2004 => Usage;
     /// The file is not a plan, or is truncated or damaged.
     NotAPlan = 3001 => Usage;
     /// The plan was written by another version.
@@ -90,6 +92,10 @@ codes! {
     NoParameters = 4001 => Infeasible;
     /// Worst-case accumulators were asked for, but a bias exceeds what the products bound.
     BiasTooLarge = 4002 => Infeasible;
+    /// No plan keeps a limit that was given.
+    LimitTooTight = 4003 => Infeasible;
+    /// No plan keeps the error budget.
+    BudgetTooTight = 4004 => Infeasible;
     /// An address could not be used, or the connection was lost.
     Connection = 5001 => Network;
     /// The two parties hold different plans or versions.

@@ -8,7 +8,7 @@
 //!
 //! Beside them: the geometry and placement of kernels ([`geometry`], [`layout`]), the circuits of the
 //! interactive steps ([`protocol`]), rounding before them ([`rounding`]), the security table and noise bound ([`params`]), exact traffic
-//! ([`traffic`]), words as bytes ([`packing`]) and the reference evaluator ([`eval`]).
+//! ([`traffic`]), time and memory ([`predict`]) over a link ([`link`]), words as bytes ([`packing`]) and the reference evaluator ([`eval`]).
 
 pub mod diagnostic;
 pub mod eval;
@@ -16,9 +16,11 @@ pub mod geometry;
 pub mod graph;
 pub mod integer;
 pub mod layout;
+pub mod link;
 pub mod packing;
 pub mod params;
 pub mod plan;
+pub mod predict;
 pub mod preparation;
 pub mod protocol;
 pub mod rounding;

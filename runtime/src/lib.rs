@@ -4,6 +4,7 @@
 //! (handshake, keys, random OTs), [`executor`] (walks the plan), [`party`] (a whole run), [`cli`]
 //! (the program `heq-run`). Plans come checked from `heq_ir`; this crate never sees the compiler.
 
+pub mod calibrate;
 pub mod cli;
 pub mod error;
 pub mod executor;

@@ -6,6 +6,7 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+use heq_ir::plan::OtExtension;
 use std::process::{Command, Output};
 
 fn heq_run(arguments: &[&str]) -> Output {
@@ -23,10 +24,30 @@ fn help_shows_every_role_and_says_what_is_not_secure() {
 }
 
 #[test]
+fn calibration_writes_a_profile_that_reads_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("costs.json");
+    let run = heq_run(&["calibrate", "-o", path.to_str().unwrap(), "--threads", "1"]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let table = String::from_utf8_lossy(&run.stdout);
+    let costs = heq_data::costs::read_costs(&path).unwrap();
+    assert_eq!(costs.command, "heq-run calibrate --threads 1");
+    for ring in &costs.rings {
+        assert!(ring.encrypt_us > 0.0 && ring.respond_us > 0.0 && ring.share_us > 0.0, "{ring:?}");
+    }
+    for extension in OtExtension::all() {
+        assert!(costs.row_us(extension) > 0.0 && table.contains(&extension.to_string()));
+    }
+}
+
+#[test]
 fn exit_statuses_tell_whose_fault_it_is() {
     for (arguments, status) in [
         (vec!["--version"], 0),
         (vec![], 2),
+        (vec!["calibrate"], 2),
+        (vec!["calibrate", "-o", "/no/such/folder/costs.json"], 2),
+        (vec!["calibrate", "--plan", "x.heq"], 2),
         (vec!["--plan", "no-such-file.heq", "--role", "local"], 2),
         (vec!["--plan", "x.heq", "--role", "local", "--link", "fast"], 2),
     ] {

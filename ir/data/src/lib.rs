@@ -9,6 +9,7 @@
 //! do about it.
 
 pub mod array;
+pub mod costs;
 pub mod data_set;
 pub mod error;
 mod npy;
@@ -18,6 +19,7 @@ mod picture;
 pub mod plan_files;
 pub mod prepare;
 pub mod read;
+mod size;
 pub mod write;
 
 pub use array::{Array, ArrayData};
@@ -25,4 +27,5 @@ pub use data_set::DataSet;
 pub use error::DataError;
 pub use prepare::{Sample, to_inputs, to_samples};
 pub use read::read_array;
+pub use size::parse_size;
 pub use write::write_npy;

@@ -52,7 +52,7 @@ impl NoiseModel {
     /// most `2 exp(-margin^2 / 2)` a coefficient.
     #[must_use]
     pub fn margin(&self, params: &RlweParams, output_bits: u32) -> f64 {
-        let window = params.modulus() as f64 / 2.0 / (f64::from(output_bits)).exp2();
+        let window = params.modulus() as f64 / 2.0 / power_of_two(output_bits);
         window / self.variance(params).sqrt()
     }
 }
@@ -60,7 +60,7 @@ impl NoiseModel {
 /// Key switches whose noise a merged coefficient collects: level j doubles what came before it, so
 /// `1 + 4 + ... + 4^(m-1)`.
 fn merge_factor(levels: u32) -> f64 {
-    ((2.0 * f64::from(levels)).exp2() - 1.0) / 3.0
+    (power_of_two(2 * levels) - 1.0) / 3.0
 }
 
 /// Variance that one key switch adds: uniform digits times errors of the keys, over P, and rounding.
@@ -71,7 +71,7 @@ fn key_switch_variance(params: &RlweParams) -> f64 {
     let digits = 0..key_switch.digits;
     let squares = digits.map(|index| {
         let left = params.modulus_bits().saturating_sub(index * key_switch.digit_bits);
-        (2.0 * f64::from(left.min(key_switch.digit_bits))).exp2() + 2.0
+        power_of_two(2 * left.min(key_switch.digit_bits)) + 2.0
     });
     let special = (key_switch.special_prime as f64).powi(2);
     let errors = n * ERROR_VARIANCE * squares.sum::<f64>() / 12.0 / special;
@@ -81,7 +81,12 @@ fn key_switch_variance(params: &RlweParams) -> f64 {
 /// Variance that dropping `bits` low bits adds: uniform on `2^bits` values, rebuilt at one of the two
 /// middle ones at random so that its mean is zero.
 fn dropped_variance(bits: u32) -> f64 {
-    if bits == 0 { 0.0 } else { ((2.0 * f64::from(bits)).exp2() + 2.0) / 12.0 }
+    if bits == 0 { 0.0 } else { (power_of_two(2 * bits) + 2.0) / 12.0 }
+}
+
+/// `2^exponent`, or more than any figure of a plan.
+fn power_of_two(exponent: u32) -> f64 {
+    f64::from_bits(u64::from(exponent.min(1023) + 1023) << 52)
 }
 
 /// The margin that keeps `outputs` coefficients right but for a probability of `2^-budget_log2`.
@@ -91,11 +96,14 @@ pub fn required_margin(outputs: usize, budget_log2: u32) -> f64 {
     (2.0 * ln).sqrt()
 }
 
+/// No error budget is below `2^-this`: what is secure against computation is no better.
+pub const MAX_BUDGET_LOG2: u32 = 128;
+
 /// Whether an error budget of `2^-budget_log2` an inference is one that may be used: the window is
 /// also the statistical privacy term.
 #[must_use]
 pub fn is_allowed_budget(budget_log2: u32) -> bool {
-    (STATISTICAL_SECURITY_BITS..=128).contains(&budget_log2)
+    (STATISTICAL_SECURITY_BITS..=MAX_BUDGET_LOG2).contains(&budget_log2)
 }
 
 #[cfg(test)]

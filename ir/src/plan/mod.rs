@@ -14,9 +14,9 @@ mod traffic;
 pub mod weights;
 
 pub use check::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2, PlanError};
-pub use ot::{OtExtension, RotChunk};
+pub use ot::{AHEAD_BYTES, OtExtension, RotChunk};
 pub use rounding::RoundedStep;
-pub use traffic::{HELLO_BYTES, open_bytes};
+pub use traffic::{HELLO_BYTES, fixed_traffic, open_bytes};
 
 use crate::geometry::{Chw, Window};
 use crate::integer::{IntRange, NetworkInput, ValueId, View};

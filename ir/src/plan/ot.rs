@@ -14,8 +14,17 @@ const BLOCK_BYTES: u64 = 16;
 /// Columns of the matrix of an extension.
 const COLUMNS: u64 = COMPUTATIONAL_SECURITY_BITS as u64;
 
-/// Rows of one direction with which a chunk ends.
+/// Rows of one direction with which a chunk ends, of an extension without iterations.
 const CHUNK_ROWS: u64 = 1 << 17;
+
+/// Bytes of pads with which a chunk ends.
+const CHUNK_PAD_BYTES: u64 = 4_000_000;
+
+/// Memory for random OTs that a party makes ahead unless told otherwise, in bytes of their pads.
+pub const AHEAD_BYTES: u64 = 24_000_000;
+
+/// Bytes of the expanded key of a stream of SoftSpoken: eleven round keys of AES.
+const STREAM_BYTES: u64 = 11 * BLOCK_BYTES;
 
 /// A protocol that makes any number of random OTs from base OTs, see docs/protocols/ot.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,6 +126,34 @@ impl OtExtension {
         }
     }
 
+    /// Rows that are made together for random OTs, and payload bytes of the message that makes them;
+    /// none if any number is made.
+    #[must_use]
+    pub fn iteration(self) -> Option<(u64, u64)> {
+        match self.parts() {
+            Parts::SoftSpoken { .. } => None,
+            Parts::Silent(size) => Some((size.output_rows(), size.message())),
+        }
+    }
+
+    /// Whether the sender of random OTs sends the message that makes them, and not their receiver.
+    #[must_use]
+    pub fn sender_sends(self) -> bool {
+        matches!(self, Self::Silent { .. })
+    }
+
+    /// Bytes that a party keeps for both directions. Of SoftSpoken the keys of all streams, of silent OT the
+    /// rows of an iteration and those that the next one takes.
+    #[must_use]
+    pub fn state_bytes(self) -> u64 {
+        2 * match self.parts() {
+            Parts::SoftSpoken { field_bits } => {
+                (COLUMNS / u64::from(field_bits)).saturating_mul(STREAM_BYTES) << field_bits.min(8)
+            }
+            Parts::Silent(size) => (size.bootstrap_rows() + (1 << size.log_rows)) * BLOCK_BYTES,
+        }
+    }
+
     /// Rows of one direction that are made in all when steps take `rows` of them.
     #[must_use]
     pub fn made_rows(self, rows: u64) -> u64 {
@@ -132,15 +169,23 @@ impl OtExtension {
     pub fn exchange(self, rows: RotCounts, stock: &mut RotCounts) -> Step {
         let server_sends = self.message(rows.server_sends, &mut stock.server_sends);
         let client_sends = self.message(rows.client_sends, &mut stock.client_sends);
-        match self {
-            Self::SoftSpoken { .. } => Step::Exchange { up: server_sends, down: client_sends },
-            Self::Silent { .. } => Step::Exchange { up: client_sends, down: server_sends },
+        if self.sender_sends() {
+            Step::Exchange { up: client_sends, down: server_sends }
+        } else {
+            Step::Exchange { up: server_sends, down: client_sends }
         }
+    }
+
+    /// Rows of one direction with which a chunk ends: those of an iteration, so that no chunk waits for the
+    /// link without need.
+    #[must_use]
+    pub fn chunk_rows(self) -> u64 {
+        self.iteration().map_or(CHUNK_ROWS, |(rows, _)| rows)
     }
 
     /// Payload bytes of the largest message of a chunk whose last run takes `rows`.
     pub(super) fn largest_message(self, rows: u64) -> u64 {
-        self.message(rows.saturating_add(CHUNK_ROWS), &mut 0)
+        self.message(rows.saturating_add(self.chunk_rows()), &mut 0)
     }
 
     /// Payload bytes of the message that makes `rows` rows of one direction: of SoftSpoken the receiver
@@ -205,24 +250,50 @@ impl RotChunk {
 
 impl Plan {
     /// The random OTs of one inference in the chunks in which they are made; every inference has
-    /// these. A chunk ends with the run by which either direction has 2^17 rows, and with the inference.
+    /// these. A chunk ends with the run by which either direction has [`OtExtension::chunk_rows`], or the
+    /// chunk 4 MB of pads, and with the inference.
     #[must_use]
     pub fn rot_chunks(&self) -> Vec<RotChunk> {
         let mut chunks = Vec::new();
         let mut chunk = RotChunk::default();
-        let mut rows = RotCounts::default();
+        let most_rows = self.spec().ot.chunk_rows();
+        let (mut rows, mut pad_bytes) = (RotCounts::default(), 0_u64);
         for run in self.rot_runs() {
             chunk.runs.push(*run);
             rows += RotCounts::sum([run], RotRun::rows);
-            if rows.server_sends.max(rows.client_sends) >= CHUNK_ROWS {
+            pad_bytes = pad_bytes.saturating_add(run.pad_bytes());
+            let is_full = rows.server_sends.max(rows.client_sends) >= most_rows;
+            if is_full || pad_bytes >= CHUNK_PAD_BYTES {
                 chunks.push(std::mem::take(&mut chunk));
-                rows = RotCounts::default();
+                (rows, pad_bytes) = (RotCounts::default(), 0);
             }
         }
         if !chunk.runs.is_empty() {
             chunks.push(chunk);
         }
         chunks
+    }
+
+    /// For every chunk, with how many bytes of pads that wait to be taken, its own included, a party that has
+    /// memory for `ahead_bytes` may make it. A step may need all that it takes before the chunk, as far as it
+    /// holds that at once, and the chunk; so that much is always allowed.
+    #[must_use]
+    pub fn chunk_limits(&self, ahead_bytes: u64) -> Vec<u64> {
+        let mut before = Vec::new();
+        for (index, traffic) in self.layer_traffic().iter().enumerate() {
+            let (held, mut sum) = (self.held_pad_bytes(index), 0_u64);
+            for run in &traffic.rots {
+                before.push(sum.min(held));
+                sum = sum.saturating_add(run.pad_bytes());
+            }
+        }
+        let mut first = 0;
+        let limit = |chunk: &RotChunk| {
+            let before = before.get(first).copied().unwrap_or(0);
+            first += chunk.runs.len();
+            ahead_bytes.max(chunk.pad_bytes().saturating_add(before))
+        };
+        self.rot_chunks().iter().map(limit).collect()
     }
 
     /// Most bytes on the wire, up and down, that can wait for their receiver on the lane on which random

@@ -11,7 +11,7 @@ use crate::protocol::plane_bytes;
 use crate::protocol::requantize::requantize;
 use crate::protocol::to_arithmetic::bit_product_rots;
 use crate::protocol::top::{self, TopSource};
-use crate::secure::Domain;
+use crate::secure::{Domain, SecureOp, ValueType};
 use crate::traffic::{RotCounts, RotRun, Step, Traffic, window_bytes};
 
 /// Bytes of the first message of either party: protocol magic and version, role, plan digest, nonce
@@ -105,33 +105,14 @@ impl Plan {
                 | Domain::Accumulator { .. }
                 | Domain::Revealed => Traffic::default(),
             },
-            LayerKind::Table { widths, .. } => widths.traffic(elements),
-            LayerKind::Combine(_)
+            LayerKind::Table { .. }
+            | LayerKind::Combine(_)
             | LayerKind::View(_)
             | LayerKind::Reshape(_)
             | LayerKind::Concat
-            | LayerKind::ToBoolean { .. } => Traffic::default(),
-            LayerKind::Open => match operand.domain {
-                Domain::Accumulator { acc_bits, guard_bits, .. } => {
-                    open::traffic(elements, acc_bits, guard_bits)
-                }
-                Domain::Arithmetic { bits, .. } => open::traffic(elements, bits, 0),
-                Domain::Boolean { bits, .. } => open::bits_traffic(elements, bits),
-                Domain::Client { .. } | Domain::Revealed => Traffic::default(),
-            },
-            LayerKind::Top { k } => {
-                let source = match operand.domain {
-                    Domain::Accumulator { acc_bits, guard_bits, .. } => {
-                        TopSource::Words { acc_bits, guard_bits }
-                    }
-                    Domain::Arithmetic { bits, .. } => {
-                        TopSource::Words { acc_bits: bits, guard_bits: 0 }
-                    }
-                    Domain::Boolean { bits, .. } => TopSource::Bits { bits },
-                    Domain::Client { .. } | Domain::Revealed => return Traffic::default(),
-                };
-                top::traffic(source, elements, *k as usize)
-            }
+            | LayerKind::ToBoolean { .. }
+            | LayerKind::Open
+            | LayerKind::Top { .. } => fixed_traffic(&layer.kind.op(), operand),
         }
     }
 
@@ -157,6 +138,35 @@ impl Plan {
     pub fn lifted_elements(&self, index: usize) -> Option<Vec<usize>> {
         let operand = self.operands(index).first().copied()?;
         Some(self.linear_step(index)?.lifted_elements(operand.domain))
+    }
+}
+
+/// Traffic of a step that is the same however it is computed, on a first operand of type `operand`; none
+/// of steps that there are several ways to compute.
+#[must_use]
+pub fn fixed_traffic(op: &SecureOp, operand: ValueType) -> Traffic {
+    let elements = operand.shape.len();
+    match (op, operand.domain) {
+        (SecureOp::Table { widths, .. }, _) => widths.traffic(elements),
+        (SecureOp::Open, Domain::Accumulator { acc_bits, guard_bits, .. }) => {
+            open::traffic(elements, acc_bits, guard_bits)
+        }
+        (SecureOp::Open, Domain::Arithmetic { bits, .. }) => open::traffic(elements, bits, 0),
+        (SecureOp::Open, Domain::Boolean { bits, .. }) => open::bits_traffic(elements, bits),
+        (&SecureOp::Top { k }, domain) => {
+            let source = match domain {
+                Domain::Accumulator { acc_bits, guard_bits, .. } => {
+                    TopSource::Words { acc_bits, guard_bits }
+                }
+                Domain::Arithmetic { bits, .. } => {
+                    TopSource::Words { acc_bits: bits, guard_bits: 0 }
+                }
+                Domain::Boolean { bits, .. } => TopSource::Bits { bits },
+                Domain::Client { .. } | Domain::Revealed => return Traffic::default(),
+            };
+            top::traffic(source, elements, k as usize)
+        }
+        _ => Traffic::default(),
     }
 }
 

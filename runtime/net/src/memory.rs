@@ -5,7 +5,8 @@
 use crate::channel::Channel;
 use crate::connection::{Incoming, Outgoing};
 use crate::error::NetError;
-use crate::shaped::{LinkProfile, Wire, wait_until};
+use crate::shaped::{Wire, wait_until};
+use heq_ir::link::LinkProfile;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
+use heq_ir::link::LinkProfile;
 use heq_net::error::Blame;
 use heq_net::frame::{MAX_LANES, wire_bytes};
-use heq_net::shaped::LinkProfile;
 use heq_net::tcp::{Listener, TcpOptions, connect};
 use heq_net::{Channel, NetError, memory};
 use std::sync::mpsc;

@@ -1,21 +1,62 @@
 //! The command line of `heq-run`.
 
 use crate::session::WEIGHT_CACHE_BYTES;
-use clap::{Parser, ValueEnum};
-use heq_net::shaped::LinkProfile;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use heq_data::parse_size;
+use heq_ir::link::LinkProfile;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
   heq-run --plan plan.heq --role server --listen 0.0.0.0:7443
   heq-run --plan plan.heq --role client --connect server.example:7443 --input digit.png
   heq-run --plan plan.heq --role local --input digit.png --link wan
+  heq-run calibrate -o costs.json
 
 The protocol is secure against parties that follow it. A client that does not can extract the
 model, and the connection is neither encrypted nor authenticated: see SECURITY.md.";
 
+const CALIBRATE_EXAMPLES: &str = "Examples:
+  heq-run calibrate -o costs.json
+  heqc compile model.onnx -o plan.heq --profile costs.json
+
+Nothing else should run meanwhile: what another program takes is measured too.";
+
 /// Executes a secure two-party plan.
 #[derive(Debug, Parser)]
-#[command(name = "heq-run", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "heq-run",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: Option<Arguments>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Calibrate(CalibrateArguments),
+}
+
+/// Measures this machine for predictions of time: some 20 seconds.
+#[derive(Debug, Args)]
+#[command(after_help = CALIBRATE_EXAMPLES)]
+pub(super) struct CalibrateArguments {
+    /// Where to write what was measured, as heq-costs/1
+    #[arg(short, long, value_name = "COSTS.json")]
+    pub(super) output: PathBuf,
+    /// Threads for computation, whose waking is measured (default: one for each core)
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+}
+
+/// What a party runs.
+#[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// The public plan; both parties hold the same
     #[arg(long, value_name = "PLAN.heq")]
@@ -57,7 +98,7 @@ pub(super) struct Arguments {
     /// Server, local: most memory for transformed weights; the rest are transformed in every inference
     /// (default: 256MB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    weight_cache: Option<usize>,
+    weight_cache: Option<u64>,
     /// Threads for computation (default: one for each core)
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
@@ -66,7 +107,8 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Most bytes of transformed weights.
     pub(super) fn weight_cache(&self) -> usize {
-        self.weight_cache.unwrap_or(WEIGHT_CACHE_BYTES)
+        let bytes = self.weight_cache.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        bytes.unwrap_or(WEIGHT_CACHE_BYTES)
     }
 }
 
@@ -78,42 +120,4 @@ pub(super) enum RoleArgument {
     Local,
     /// Brings the weights, learns nothing
     Server,
-}
-
-/// Bytes: a whole number, or one followed by kB, MB or GB.
-fn parse_size(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor = match text[digits.len()..].trim_start() {
-        "" | "B" => 1,
-        "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return Err("give bytes, or a number followed by kB, MB or GB".to_owned()),
-    };
-    let number: usize = digits.parse().map_err(|_| "not a whole number".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_size;
-
-    #[test]
-    fn sizes() {
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("17 B", Some(17)),
-            ("3kB", Some(3000)),
-            ("256MB", Some(256_000_000)),
-            ("2 GB", Some(2_000_000_000)),
-            ("", None),
-            ("MB", None),
-            ("1.5GB", None),
-            ("-1", None),
-            ("4 TB", None),
-            ("99999999999999 GB", None),
-        ] {
-            assert_eq!(parse_size(text).ok(), expected, "{text}");
-        }
-    }
 }

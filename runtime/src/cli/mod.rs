@@ -1,13 +1,14 @@
 //! The program `heq-run`: parses, calls, prints. No logic of its own.
 
 mod args;
+mod calibrate;
 mod client;
 mod local;
 mod server;
 mod summary;
 
 use crate::session::MAX_INFERENCES;
-use args::{Arguments, RoleArgument};
+use args::{Arguments, Command, CommandLine, RoleArgument};
 use clap::Parser;
 use heq_data::output::{describe_outputs, outputs_array};
 use heq_data::plan_files::{read_plan, write_file};
@@ -31,8 +32,8 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> ExitStatus {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
+    let command_line = match CommandLine::try_parse_from(arguments) {
+        Ok(command_line) => command_line,
         Err(error) if error.use_stderr() => {
             let _ = write!(err, "{error}");
             return ExitStatus::Usage;
@@ -43,7 +44,7 @@ pub fn run(
         }
     };
     let mut output = Output { out, err };
-    match dispatch(&arguments, &mut output) {
+    match dispatch(&command_line, &mut output) {
         Ok(()) => ExitStatus::Done,
         Err(diagnostic) => {
             let _ = writeln!(output.err, "{diagnostic}");
@@ -52,12 +53,31 @@ pub fn run(
     }
 }
 
-fn dispatch(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
-    if let Some(threads) = arguments.threads {
+fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    match command_line {
+        CommandLine { command: Some(Command::Calibrate(arguments)), .. } => {
+            use_threads(arguments.threads)?;
+            calibrate::run(arguments, output)
+        }
+        CommandLine { run: Some(arguments), .. } => {
+            use_threads(arguments.threads)?;
+            run_role(arguments, output)
+        }
+        CommandLine { command: None, run: None } => Err(missing("--plan PLAN.heq")),
+    }
+}
+
+/// Lets computations use this many threads.
+fn use_threads(threads: Option<usize>) -> Result<(), Diagnostic> {
+    if let Some(threads) = threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
             Diagnostic::new(Code::BadOption, "--threads", error.to_string(), "give a small number")
         })?;
     }
+    Ok(())
+}
+
+fn run_role(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
     let plan = read_plan(&arguments.plan)?;
     match arguments.role {
         RoleArgument::Client => client::run(plan, arguments, output),

@@ -24,10 +24,13 @@ pub(super) fn multiply(
 ) -> Result<Vec<Vec<Plane>>, RunError> {
     let plane_bytes = elements.div_ceil(8);
     let (zeros, ones) = (Plane::zeros(elements), Plane::ones(elements));
-    let mut message = Vec::new();
+    let widths: usize = factors.iter().map(|(_, width)| *width as usize).sum();
+    // Room for all planes at once: what grows leaves copies behind.
+    let room = |planes: usize| Vec::with_capacity(planes.saturating_mul(plane_bytes));
     let mut products = Vec::with_capacity(factors.len());
     match link.role {
         Role::Client => {
+            let mut message = room(factors.len());
             let mut keys = Vec::with_capacity(factors.len());
             for (factor, width) in factors {
                 let key = link.receiver.take(shape(1, elements, *width))?;
@@ -36,10 +39,11 @@ pub(super) fn multiply(
                 correction.write_to(&mut message, elements);
                 keys.push((key, choice, correction));
             }
-            let due: usize = factors.iter().map(|(_, width)| *width as usize).sum();
-            let received = link.channel.exchange(&message, due.saturating_mul(plane_bytes))?;
+            link.channel.send(&message)?;
+            drop(message);
+            let received = link.channel.recv(widths.saturating_mul(plane_bytes))?;
             let mut planes = read_planes(&received, elements);
-            for ((_, width), (key, choice, correction)) in factors.iter().zip(&keys) {
+            for ((_, width), (key, choice, correction)) in factors.iter().zip(keys) {
                 let mut share = Vec::with_capacity(*width as usize);
                 let mut taken = Vec::with_capacity(*width as usize);
                 for bit in 0..*width as usize {
@@ -47,11 +51,12 @@ pub(super) fn multiply(
                     taken.push(choice.and(&next_plane(&mut planes)?));
                 }
                 add(&mut share, 0, taken.iter().map(Plane::words), zeros.clone());
-                negate_if(&mut share, correction, correction.clone());
+                negate_if(&mut share, &correction, correction.clone());
                 products.push(share);
             }
         }
         Role::Server => {
+            let mut message = room(widths);
             let mut keys = Vec::with_capacity(factors.len());
             for (factor, width) in factors {
                 let key = link.sender.take(shape(1, elements, *width))?;
@@ -61,9 +66,11 @@ pub(super) fn multiply(
                 correction.iter().for_each(|plane| plane.write_to(&mut message, elements));
                 keys.push(key);
             }
-            let received = link.channel.exchange(&message, factors.len() * plane_bytes)?;
+            link.channel.send(&message)?;
+            drop(message);
+            let received = link.channel.recv(factors.len() * plane_bytes)?;
             let mut corrections = read_planes(&received, elements);
-            for ((factor, width), key) in factors.iter().zip(&keys) {
+            for ((factor, width), key) in factors.iter().zip(keys) {
                 let correction = next_plane(&mut corrections)?;
                 let negative = correction.xor(&ones);
                 let carry = negative.xor(&factor.and(&correction));

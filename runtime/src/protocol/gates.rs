@@ -54,7 +54,9 @@ impl<'a, 'link> Gates<'a, 'link> {
         let choices: u32 = digits.iter().map(|digit| digit.width).sum();
         let received = self.link.channel.recv(choices as usize * self.plane_bytes())?;
         let mut corrections = read_planes(&received, self.elements);
-        let mut message = Vec::new();
+        let sent: u64 = digits.iter().map(Digit::message_planes).sum();
+        let sent = usize::try_from(sent).unwrap_or(usize::MAX);
+        let mut message = Vec::with_capacity(sent.saturating_mul(self.plane_bytes()));
         let mut results = Vec::with_capacity(digits.len());
         for digit in digits {
             let extent = self.extent(digit);
@@ -120,7 +122,8 @@ impl PlaneMachine for Gates<'_, '_> {
     }
 
     fn and(&mut self, groups: &[Products<Plane>]) -> Result<Vec<Vec<Plane>>, RunError> {
-        let mut message = Vec::new();
+        let planes: usize = groups.iter().map(|group| 1 + group.others.len()).sum();
+        let mut message = Vec::with_capacity(planes.saturating_mul(self.plane_bytes()));
         let mut correlations = Vec::with_capacity(groups.len());
         for group in groups {
             let count = u32::try_from(group.others.len())
@@ -140,7 +143,7 @@ impl PlaneMachine for Gates<'_, '_> {
         let received = self.link.channel.exchange(&message, message.len())?;
         let mut planes = read_planes(&received, self.elements);
         let mut products = Vec::with_capacity(groups.len());
-        for (group, (sent, choice, received)) in groups.iter().zip(&correlations) {
+        for (group, (sent, choice, received)) in groups.iter().zip(correlations) {
             let corrected = group.common.xor(&next_plane(&mut planes)?);
             let mut shares = Vec::with_capacity(group.others.len());
             for (bit, other) in group.others.iter().enumerate() {

@@ -9,6 +9,7 @@ mod hello;
 mod producer;
 
 pub use hello::{MAX_INFERENCES, PROTOCOL_VERSION};
+pub use heq_ir::predict::WEIGHT_CACHE_BYTES;
 
 use crate::error::RunError;
 use crate::protocol::keys::{self, KeySet};
@@ -22,18 +23,12 @@ use hello::Hello;
 use heq_he::Ring;
 use heq_he::client::SecretKey;
 use heq_he::server::ServerKeys;
-use heq_ir::plan::Plan;
 use heq_ir::plan::weights::{ServerWeights, TableEntries};
+use heq_ir::plan::{AHEAD_BYTES, Plan};
 use heq_net::Channel;
 use heq_ot::{RotReceiverBatch, RotSenderBatch};
 use producer::Producer;
 use rand_chacha::ChaCha20Rng;
-
-/// Memory for transformed weights that a server takes unless told otherwise, in bytes.
-pub const WEIGHT_CACHE_BYTES: usize = 256_000_000;
-
-/// Memory for random OTs that a party makes ahead unless told otherwise, in bytes of their pads.
-pub const AHEAD_BYTES: u64 = 64_000_000;
 
 /// A plan with the tables that both parties need for it. The tables count what is computed with them:
 /// for counts of one party, give it its own.

@@ -4,9 +4,9 @@
 //! Both parties make the same chunks in the same order. Each waits before a chunk until it has room
 //! for it, and then for the peer's message.
 //!
-//! Invariant: no party waits for ever. The limit leaves room for all that one step takes, beside a chunk:
-//! when a step waits for a chunk, what is left of those before is for the same step, so at either party
-//! there is room to make it.
+//! Invariant: no party waits for ever. The limit of a chunk leaves room for all that its first step takes
+//! before it: when a step waits for a chunk, what is left of those before is for the same step, so at
+//! either party there is room to make it.
 
 use super::extension::{Extension, Shapes};
 use crate::error::RunError;
@@ -42,7 +42,7 @@ pub(super) type Stocks = (Stock<RotSenderBatch>, Stock<RotReceiverBatch>);
 
 impl Producer {
     /// Starts to make the random OTs of `inferences` inferences, of which at most `ahead_bytes`, or what
-    /// a step takes and one chunk if that is more, wait to be taken.
+    /// a step takes if that is more, wait to be taken: `Plan::chunk_limits`.
     ///
     /// # Errors
     /// [`RunError::Internal`] if the system has no thread left.
@@ -55,10 +55,9 @@ impl Producer {
         ahead_bytes: u64,
     ) -> Result<(Self, Stocks), RunError> {
         let chunks = plan.rot_chunks();
-        let largest_chunk = chunks.iter().map(RotChunk::pad_bytes).max().unwrap_or(0);
-        let held = (0..plan.layers().len()).map(|index| plan.held_pad_bytes(index)).max();
-        let limit_bytes = ahead_bytes.max(largest_chunk).saturating_add(held.unwrap_or(0));
-        let chunks: Vec<Chunk> = chunks.iter().map(|chunk| Chunk::new(role, chunk)).collect();
+        let limits = plan.chunk_limits(ahead_bytes);
+        let chunks = chunks.iter().zip(limits).map(|(chunk, limit)| Chunk::new(role, chunk, limit));
+        let chunks: Vec<Chunk> = chunks.collect();
         let ahead = Arc::new(Ahead::default());
         let (sent, sender_ready) = mpsc::channel();
         let (received, receiver_ready) = mpsc::channel();
@@ -66,7 +65,6 @@ impl Producer {
             extension,
             channel,
             ahead: Arc::clone(&ahead),
-            limit_bytes,
             sent,
             received,
             made: Made::default(),
@@ -111,10 +109,12 @@ struct Chunk {
     rots: u64,
     rows: u64,
     pad_bytes: u64,
+    /// Bytes of pads that may wait when it is made, its own included.
+    limit_bytes: u64,
 }
 
 impl Chunk {
-    fn new(role: Role, chunk: &RotChunk) -> Self {
+    fn new(role: Role, chunk: &RotChunk, limit_bytes: u64) -> Self {
         let own = match role {
             Role::Server => RotSender::Server,
             Role::Client => RotSender::Client,
@@ -135,6 +135,7 @@ impl Chunk {
             rots: chunk.runs.iter().map(RotRun::count).sum(),
             rows: chunk.rows().total(),
             pad_bytes: chunk.pad_bytes(),
+            limit_bytes,
         }
     }
 }
@@ -143,7 +144,6 @@ struct Worker {
     extension: Extension,
     channel: Channel,
     ahead: Arc<Ahead>,
-    limit_bytes: u64,
     sent: mpsc::Sender<Result<RotSenderBatch, RunError>>,
     received: mpsc::Sender<Result<RotReceiverBatch, RunError>>,
     made: Made,
@@ -169,7 +169,7 @@ impl Worker {
     fn run(&mut self, chunks: &[Chunk], inferences: u32) -> Result<Made, RunError> {
         for _ in 0..inferences {
             for chunk in chunks {
-                if !self.ahead.reserve(chunk.pad_bytes, self.limit_bytes) {
+                if !self.ahead.reserve(chunk.pad_bytes, chunk.limit_bytes) {
                     return Err(RunError::Stopped);
                 }
                 self.make(chunk)?;

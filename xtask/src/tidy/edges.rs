@@ -11,7 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("heq-onnx", &["heq-ir"]),
     ("heq-compiler", &["heq-data", "heq-ir", "heq-onnx"]),
     ("heq-he", &["heq-ir"]),
-    ("heq-net", &[]),
+    ("heq-net", &["heq-ir"]),
     ("heq-ot", &[]),
     ("heq-runtime", &["heq-data", "heq-he", "heq-ir", "heq-net", "heq-ot"]),
     ("xtask", &[]),

@@ -1,16 +1,23 @@
 //! The whole compilation: ONNX bytes to a plan and its weights.
 
+use crate::advise::advise;
 use crate::analysis::range::{NetworkFacts, network_facts};
+use crate::choices::Solver;
 use crate::evaluate::evaluate;
+use crate::fixed::fixed_choices;
 use crate::lower::assign_domains::{Lowered, Packings, assign_domains};
 use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
+use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pipeline::{ImportOptions, import};
-use crate::select::ot::{OtRule, cheapest_extension};
+use crate::select::limits::{Bounds, Figures, Limit, least_objective};
+use crate::select::options::{Limits, Objective, SearchOptions};
+use crate::select::ot::OtRule;
 use crate::select::tables::tabulate_sums;
-use crate::select::{Selection, choose_forms, choose_linear_steps};
+use crate::select::{Choice, choose, tightest_layer};
 use heq_data::{Array, Sample, to_samples};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::integer::{IntegerNetwork, IntegerOp};
+use heq_ir::params::noise::MAX_BUDGET_LOG2;
 use heq_ir::plan::{AccStrategy, Calibration, ObservedSum, Plan};
 use heq_ir::secure::Packing;
 
@@ -65,6 +72,47 @@ pub fn compile_observed(
     Ok(Compiled { notes, ..compiled })
 }
 
+/// What is planned beside a model, to be compared with its plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparisons {
+    /// The model with changes that might make it cheaper.
+    pub advice: bool,
+    /// The model with one choice for all of its layers.
+    pub fixed: bool,
+}
+
+/// Advice at most.
+const MOST_ADVICE: usize = 3;
+
+/// Plans `comparisons` with what was `compiled` of the ONNX model in `bytes`, and adds them to its choices.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compare_plans(
+    bytes: &[u8],
+    file_name: &str,
+    options: &CompileOptions<'_>,
+    comparisons: Comparisons,
+    compiled: &mut Compiled,
+) -> Result<(), Diagnostics> {
+    if comparisons == Comparisons::default() {
+        return Ok(());
+    }
+    let network = import(bytes, file_name, &options.import)?.network;
+    if comparisons.advice {
+        let branch_quantizers = BranchQuantizers::Elide;
+        let without =
+            import(bytes, file_name, &ImportOptions { branch_quantizers, ..options.import });
+        let without = without.ok().map(|imported| imported.network);
+        compiled.choices.advice =
+            advise(&network, without.as_ref(), &options.plan, &compiled.plan, MOST_ADVICE);
+    }
+    if comparisons.fixed {
+        compiled.choices.fixed = fixed_choices(&network, &options.plan);
+    }
+    Ok(())
+}
+
 /// Compiles an integer network whose widths need no calibration.
 ///
 /// # Errors
@@ -75,6 +123,22 @@ pub fn compile_network(
     options: &PlanOptions,
 ) -> Result<Compiled, Diagnostics> {
     compile_calibrated(network, options, &[], &mut |_, _| {})
+}
+
+/// Compiles an integer network as if the sums of its layers took as many bits less as `fewer_bits` says,
+/// by layer.
+///
+/// # Errors
+/// As [`compile_network`].
+pub fn compile_narrower(
+    network: &IntegerNetwork,
+    options: &PlanOptions,
+    fewer_bits: &[u32],
+) -> Result<Compiled, Diagnostics> {
+    if fewer_bits.iter().all(|&bits| bits == 0) {
+        return compile_network(network, options);
+    }
+    Ok(plan_network(network, options, Widths::Narrower(fewer_bits))?.compiled)
 }
 
 /// Compiles an integer network; with [`AccStrategy::Calibrated`] its accumulators have the widths
@@ -90,10 +154,8 @@ pub fn compile_calibrated(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Compiled, Diagnostics> {
     check_preparation(network, options)?;
-    let network = &tabulate_sums(network, options)?;
-    let mut facts = network_facts(network, options.acc_strategy, options.rounding)?;
     let AccStrategy::Calibrated { margin_bits } = options.acc_strategy else {
-        return Ok(plan_network(network, &facts, options, None)?.0);
+        return Ok(plan_network(network, options, Widths::Given)?.compiled);
     };
     if samples.is_empty() {
         let what = "calibrated accumulator widths need samples";
@@ -101,35 +163,45 @@ pub fn compile_calibrated(
         return Err(Diagnostic::new(Code::BadOption, "--acc-bits calibrated", what, remedy).into());
     }
     // Nothing overflows in the widest plan, so what it computes are the exact sums.
-    let widest = PlanOptions {
-        acc_strategy: AccStrategy::WeightAware,
-        ot: OtRule::Fixed(options.ot.assumed()),
-        ..options.clone()
-    };
-    let (widest, sums) = plan_network(network, &facts, &widest, None)?;
-    let found = evaluate(&widest.plan, &widest.weights, samples, None, &mut |done| {
+    let mut widest = options.clone();
+    widest.acc_strategy = AccStrategy::WeightAware;
+    widest.search.limits = Limits::default();
+    let planned = plan_network(network, &widest, Widths::Given)?;
+    let Compiled { plan, weights, .. } = &planned.compiled;
+    let found = evaluate(plan, weights, samples, None, &mut |done| {
         progress(done, samples.len());
     })?;
     let used_bits: Vec<Option<u32>> = network
         .layers
         .iter()
-        .zip(sums)
+        .zip(planned.sums)
         .map(|(layer, step)| {
             let headroom =
                 found.accumulators.iter().find(|headroom| Some(headroom.step) == step)?;
             is_calibrated(&layer.op).then_some(headroom.used_bits)
         })
         .collect();
-    facts.narrow(&used_bits, margin_bits);
-    let observed = Observed { samples: found.samples, used_bits };
-    let (mut compiled, _) = plan_network(network, &facts, options, Some(&observed))?;
+    let observed = Observed { samples: found.samples, margin_bits, used_bits };
+    let mut compiled = plan_network(network, options, Widths::Observed(&observed))?.compiled;
     compiled.notes.extend(calibration_notes(&compiled.plan, margin_bits));
     Ok(compiled)
+}
+
+/// By what the widths of accumulators differ from those that weights and strategy give.
+#[derive(Clone, Copy)]
+enum Widths<'a> {
+    /// By nothing.
+    Given,
+    /// They follow what calibration found.
+    Observed(&'a Observed),
+    /// Each has so many bits less.
+    Narrower(&'a [u32]),
 }
 
 /// What calibration found: for every layer the bits that its sums took, where widths follow them.
 struct Observed {
     samples: usize,
+    margin_bits: u32,
     used_bits: Vec<Option<u32>>,
 }
 
@@ -143,47 +215,205 @@ impl Observed {
     }
 }
 
-/// Plans with the widths of `facts`; returns the step that makes the accumulator of every layer, too.
-///
-/// Which OT extension is cheapest depends on the plan, and what is cheapest in a plan a little on the
-/// extension: one that is not the assumed one is planned with anew. Tables in the place of sums are in
-/// `network` already, and stay.
-fn plan_network(
-    network: &IntegerNetwork,
-    facts: &NetworkFacts,
-    options: &PlanOptions,
-    observed: Option<&Observed>,
-) -> Result<(Compiled, Vec<Option<usize>>), Diagnostics> {
-    let assumed = plan_assuming(network, facts, options, observed)?;
-    let OtRule::Auto = options.ot else { return Ok(assumed) };
-    let extension = cheapest_extension(&assumed.0.plan, &options.search);
-    if extension == options.ot.assumed() {
-        return Ok(assumed);
-    }
-    let options = PlanOptions { ot: OtRule::Fixed(extension), ..options.clone() };
-    plan_assuming(network, facts, &options, observed)
+/// A plan with the choice behind it, and the step that makes the accumulator of every layer.
+struct Planned {
+    compiled: Compiled,
+    choice: Choice,
+    sums: Vec<Option<usize>>,
 }
 
-/// Plans for the OT extension that `options` assume.
-fn plan_assuming(
+/// Plans within the limits: without them, and where that exceeds one, with them as constraints. Accumulators
+/// are of `widths`.
+fn plan_network(
+    network: &IntegerNetwork,
+    options: &PlanOptions,
+    widths: Widths<'_>,
+) -> Result<Planned, Diagnostics> {
+    check_budget(network, options)?;
+    let limits = &options.search.limits;
+    let figures = |planned: &Planned| Figures::of(&planned.compiled.plan, &options.search);
+    let is_kept = |planned: &Planned| figures(planned).exceeded(limits).is_empty();
+    let free = plan_bounded(network, options, widths, None)?;
+    let of_free = figures(&free);
+    let exceeded = of_free.exceeded(limits);
+    if exceeded.is_empty() {
+        return Ok(free);
+    }
+    let mut tighter = *limits;
+    for _ in 0..MOST_TIGHTENINGS {
+        let bounds = Bounds::new(&tighter, &of_free, &free.choice);
+        let Ok(planned) = plan_bounded(network, options, widths, Some(&bounds)) else { break };
+        let takes = figures(&planned);
+        if takes.exceeded(limits).is_empty() {
+            return Ok(planned);
+        }
+        tighter = takes.tightened(&tighter, limits);
+    }
+    let mut found = Vec::new();
+    for limit in exceeded {
+        let least = least_of(limit, network, options, widths, &free)?;
+        if is_kept(&least) {
+            return Ok(least);
+        }
+        found.push(figures(&least).too_tight(limit, limits, &least.compiled.plan));
+    }
+    Err(Diagnostics::from_found(found).unwrap_or_else(|| fault(network).into()))
+}
+
+/// How often a plan is made with limits as constraints, each time tighter by what the plan before
+/// exceeded them.
+const MOST_TIGHTENINGS: usize = 3;
+
+/// The plan that takes the least of `limit`, and of such the one that breaks the fewest limits.
+fn least_of(
+    limit: Limit,
+    network: &IntegerNetwork,
+    options: &PlanOptions,
+    widths: Widths<'_>,
+    free: &Planned,
+) -> Result<Planned, Diagnostics> {
+    let mut options = options.clone();
+    let objective = options.search.objective;
+    options.search.objective = least_objective(limit).unwrap_or(objective);
+    let of_free = Figures::of(&free.compiled.plan, &options.search);
+    // What an extension holds is no part of the program.
+    let extensions = match limit {
+        Limit::ClientMemory | Limit::ServerMemory => options.ot.candidates(),
+        Limit::Bytes | Limit::Latency => Vec::new(),
+    };
+    let rules = extensions.into_iter().map(OtRule::Fixed).chain([options.ot]);
+    let mut least: Option<(f64, Planned)> = None;
+    for ot in rules {
+        options.ot = ot;
+        let bounds = Bounds::least(limit, &of_free, &free.choice);
+        let Ok(planned) = plan_bounded(network, &options, widths, bounds.as_ref()) else {
+            continue;
+        };
+        let takes = Figures::of(&planned.compiled.plan, &options.search).takes(limit);
+        if least.as_ref().is_none_or(|(least, _)| takes < *least) {
+            least = Some((takes, planned));
+        }
+    }
+    least.map(|(_, planned)| planned).ok_or_else(|| fault(network).into())
+}
+
+/// An error budget below what the primitives are worth is kept by no plan.
+fn check_budget(network: &IntegerNetwork, options: &PlanOptions) -> Result<(), Diagnostics> {
+    let budget = options.error_budget_log2;
+    if budget <= MAX_BUDGET_LOG2 {
+        return Ok(());
+    }
+    let facts = network_facts(network, options.acc_strategy, options.rounding)?;
+    let program = assign_domains(network, &facts, &Packings::new(), options.reveal)?.program;
+    let tightest = tightest_layer(&program, &facts, options);
+    let (name, least) = tightest.unwrap_or((network.name.clone(), budget));
+    let least = least.min(MAX_BUDGET_LOG2);
+    let what = format!(
+        "an error budget of 2^-{budget} is below what computation is secure against: the least is \
+         2^-{least}, and this layer has the least room"
+    );
+    let remedy = format!("give --error-budget 2^-{least}");
+    Err(Diagnostic::new(Code::BudgetTooTight, name, what, remedy).into())
+}
+
+/// Plans within `bounds`.
+///
+/// Sums that are cheaper as tables are so first. Operands of packed layers have wider shares, so where
+/// some are packed the other steps are chosen once more.
+fn plan_bounded(
+    network: &IntegerNetwork,
+    options: &PlanOptions,
+    widths: Widths<'_>,
+    bounds: Option<&Bounds>,
+) -> Result<Planned, Diagnostics> {
+    let network = &tabulate_sums(network, options)?;
+    let mut facts = network_facts(network, options.acc_strategy, options.rounding)?;
+    match widths {
+        Widths::Given => {}
+        Widths::Observed(observed) => facts.narrow(&observed.used_bits, observed.margin_bits),
+        Widths::Narrower(fewer_bits) => facts.narrow_by(fewer_bits),
+    }
+    if let Some(bits) = options.ring_bits {
+        facts.widen(bits);
+    }
+    let lowered = assign_domains(network, &facts, &Packings::new(), options.reveal)?;
+    let mut all = Vec::new();
+    for choice in choose(network, &lowered.program, &facts, None, bounds, options)? {
+        all.extend(finish(network, &facts, &lowered, choice, options, widths, bounds)?);
+    }
+    // The first of equals.
+    let rank = |planned: &Planned| {
+        let plan = &planned.compiled.plan;
+        let exceeded = Figures::of(plan, &options.search).exceeded(&options.search.limits).len();
+        (exceeded, worth(plan, &options.search))
+    };
+    let ranked = all.into_iter().map(|planned| (rank(&planned), planned));
+    let best = ranked.reduce(|best, next| if next.0 < best.0 { next } else { best });
+    best.map(|(_, planned)| planned).ok_or_else(|| fault(network).into())
+}
+
+/// What a plan is worth in the end: that which is minimised, as it is predicted of the plan as a whole.
+fn worth(plan: &Plan, search: &SearchOptions) -> f64 {
+    let cost = plan.cost(1);
+    let bytes = (cost.online().bytes() + cost.correlations.bytes()) as f64;
+    let seconds = || plan.predict(&search.situation()).online_s();
+    match search.objective {
+        Objective::Latency => seconds(),
+        Objective::Bytes => bytes,
+        Objective::Weighted { seconds_per_mb } => seconds() + seconds_per_mb * bytes / 1e6,
+    }
+}
+
+/// The plans of a choice for the steps `lowered`, which pack nothing yet: several if others are chosen
+/// anew for what is packed.
+fn finish(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
+    lowered: &Lowered,
+    mut choice: Choice,
     options: &PlanOptions,
-    observed: Option<&Observed>,
-) -> Result<(Compiled, Vec<Option<usize>>), Diagnostics> {
-    let mut lowered = assign_domains(network, facts, &Packings::new(), options.reveal)?;
-    let (linear, notes) = choose_linear_steps(network, &lowered.program, facts, options)?;
+    widths: Widths<'_>,
+    bounds: Option<&Bounds>,
+) -> Result<Vec<Planned>, Diagnostics> {
+    let linear = &choice.selection.linear;
     let packed = linear.iter().filter(|(_, chosen)| chosen.packing != Packing::None);
     let packings: Packings = packed.map(|(&term, chosen)| (term, chosen.packing)).collect();
-    if !packings.is_empty() {
-        // Operands of packed layers have wider shares.
-        lowered = assign_domains(network, facts, &packings, options.reveal)?;
+    let notes = std::mem::take(&mut choice.notes);
+    let lower = |lowered: &Lowered, choice: Choice| -> Result<Planned, Diagnostic> {
+        let Lowered { program, sums } = lowered;
+        let calibration = match widths {
+            Widths::Observed(observed) => Some(observed.calibration(sums)),
+            Widths::Given | Widths::Narrower(_) => None,
+        };
+        let mut compiled = lower_plan(network, program, &choice, calibration, options)?;
+        compiled.notes.splice(0..0, notes.iter().cloned());
+        Ok(Planned { compiled, choice, sums: sums.clone() })
+    };
+    if packings.is_empty() {
+        return Ok(vec![lower(lowered, choice)?]);
     }
-    let Lowered { program, sums } = lowered;
-    let selection = Selection { linear, forms: choose_forms(&program, options) };
-    let calibration = observed.map(|observed| observed.calibration(&sums));
-    let compiled = lower_plan(network, &program, &selection, calibration, options)?;
-    Ok((Compiled { notes, ..compiled }, sums))
+    let wider = assign_domains(network, facts, &packings, options.reveal)?;
+    let known = Some(&choice.selection.linear);
+    let (solver, layers) = (choice.solver(""), choice.layers());
+    let mut all = Vec::new();
+    for again in choose(network, &wider.program, facts, known, bounds, options)? {
+        let mut planned = lower(&wider, again)?;
+        // The second choice has one candidate of every linear step; the first had all of them.
+        let Compiled { plan, choices, .. } = &mut planned.compiled;
+        let unit = std::mem::take(&mut choices.solver.unit);
+        choices.solver = Solver { unit, ..solver.clone() };
+        for layer in layers.iter().filter(|layer| plan.linear_step(layer.step).is_some()) {
+            let known = choices.layers.iter_mut().find(|known| known.step == layer.step);
+            known.into_iter().for_each(|known| known.clone_from(layer));
+        }
+        all.push(planned);
+    }
+    Ok(all)
+}
+
+fn fault(network: &IntegerNetwork) -> Diagnostic {
+    let remedy = "this is a fault of heqc; please report it";
+    Diagnostic::new(Code::Internal, &network.name, "no plan was found", remedy)
 }
 
 /// Whether the width of a layer follows calibration data: not where readers take a sum for exact.

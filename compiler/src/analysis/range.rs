@@ -57,6 +57,13 @@ pub struct SumFacts {
 }
 
 impl SumFacts {
+    /// Widens the accumulator to `bits`, or as far as the protocols allow.
+    fn widen(&mut self, bits: u32) {
+        let linear = self.kernel_norms_squared.iter().filter(|norms| !norms.is_empty());
+        let widest = MAX_SHARE_BITS - guard_bits(linear.count());
+        self.acc_bits = self.acc_bits.max(bits.min(widest));
+    }
+
     /// Narrows the accumulator to what sums of `used_bits` bits and a margin need.
     fn narrow(&mut self, used_bits: u32, margin_bits: u32) {
         let wanted = used_bits.saturating_add(margin_bits);
@@ -65,6 +72,16 @@ impl SumFacts {
 }
 
 impl NetworkFacts {
+    /// Narrows the accumulator of every layer by as many of `fewer_bits` as the steps behind it can do
+    /// without; as [`NetworkFacts::narrow`].
+    pub fn narrow_by(&mut self, fewer_bits: &[u32]) {
+        for (facts, fewer_bits) in self.sums.iter_mut().zip(fewer_bits) {
+            if let Some(facts) = facts {
+                facts.narrow(facts.acc_bits.saturating_sub(*fewer_bits), 0);
+            }
+        }
+    }
+
     /// Narrows the accumulators of layers to what calibration data took of them, in bits, and a
     /// margin. A sum that is neither requantized nor made by linear layers keeps its width: its
     /// readers take it for exact.
@@ -74,6 +91,14 @@ impl NetworkFacts {
                 facts.narrow(used_bits, margin_bits);
             }
         }
+    }
+}
+
+impl NetworkFacts {
+    /// Widens accumulators to a ring of `ring_bits` bits, at most to what the protocols allow; sums that
+    /// are wider already stay so.
+    pub fn widen(&mut self, ring_bits: u32) {
+        self.sums.iter_mut().flatten().for_each(|facts| facts.widen(ring_bits));
     }
 }
 

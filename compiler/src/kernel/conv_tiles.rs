@@ -6,6 +6,7 @@
 //! most its norm and needs no key beside its keys.
 
 use super::conv_coefficient::ceil_log2;
+use crate::select::options::TileRule;
 use heq_ir::geometry::ConvGeometry;
 use heq_ir::layout::{
     ConvLayout, ConvTile, GroupPlacement, LayoutCounts, group_planes, max_spread_groups,
@@ -13,6 +14,8 @@ use heq_ir::layout::{
 use heq_ir::plan::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2};
 use heq_ir::secure::Packing;
 use std::collections::BTreeMap;
+
+mod rules;
 
 /// Sizes that cut rows, columns, planes or kernels into at most this many tiles are tried.
 const MAX_CUTS: usize = 32;
@@ -30,6 +33,16 @@ impl Spacings {
     /// The spacings below `2^count`.
     pub(crate) fn lowest(count: u32) -> Self {
         Self((1 << count.min(31)) - 1)
+    }
+
+    /// Bit i stands for `2^i`.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Those of either.
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// How many there are.
@@ -96,16 +109,17 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    /// The tiles of a ring of degree `ring_degree` that no other beats at the price `rank`;
+    /// The tiles of `rule` in a ring of degree `ring_degree` that no other beats at the price `rank`;
     /// without merging unless `merges`.
     pub(super) fn of_ring(
         &mut self,
         ring_degree: usize,
+        rule: TileRule,
         merges: bool,
         rank: impl Fn(&PlacedTile) -> f64,
     ) -> Vec<PlacedTile> {
         let mut best: BTreeMap<(Spacings, u32), (f64, PlacedTile)> = BTreeMap::new();
-        self.each(ring_degree, merges, |placed| {
+        self.each(ring_degree, rule, merges, |placed| {
             let price = rank(&placed);
             let entry = best.entry((placed.spacings, placed.norm_log2)).or_insert((price, placed));
             if price < entry.0 {
@@ -126,12 +140,21 @@ impl<'a> Tiles<'a> {
         kept
     }
 
-    /// Shows every tile that is tried to `visit`.
-    fn each(&mut self, ring_degree: usize, merges: bool, mut visit: impl FnMut(PlacedTile)) {
+    /// Shows every tile of `rule` that is tried to `visit`.
+    fn each(
+        &mut self,
+        ring_degree: usize,
+        rule: TileRule,
+        merges: bool,
+        mut visit: impl FnMut(PlacedTile),
+    ) {
         let Self { geometry, kernel_norms_squared, planes, ref output_tiles, .. } = *self;
         let norms = &mut self.norms;
-        for OutputTile { layout: base, area, lifted } in output_tiles {
-            for tile in channel_tiles(&geometry, planes, *area, ring_degree, merges) {
+        for OutputTile { layout: base, area, lifted } in
+            rules::output_tiles(rule, output_tiles, ring_degree)
+        {
+            let tiles = channel_tiles(&geometry, planes, *area, ring_degree, merges);
+            for tile in rules::channel_tiles(rule, &geometry, planes, tiles) {
                 let merges = tile.merge_levels > 0;
                 let tile = ConvTile { output: base.tile().output, ..tile };
                 let Ok(layout) = base.with_tile(tile, ring_degree) else { continue };
@@ -299,7 +322,11 @@ fn channel_tiles(
             }
         }
     };
-    for part in cuts(planes) {
+    let mut parts = cuts(planes);
+    parts.push(even(planes, ring_degree / area.max(1)));
+    parts.sort_unstable_by(|a, b| b.cmp(a));
+    parts.dedup();
+    for part in parts {
         add(part, 1, part, 0);
     }
     let most = ring_degree / area.saturating_mul(planes).max(1);

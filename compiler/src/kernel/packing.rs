@@ -22,6 +22,19 @@ pub enum PackingRule {
     None,
 }
 
+impl PackingRule {
+    /// What it packs, in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "any packing",
+            Self::WithinChannel => "packing within channels",
+            Self::CrossChannel => "packing across channels",
+            Self::None => "no packing",
+        }
+    }
+}
+
 /// Signed widths of the sums that lie in fields.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldSums {

@@ -1,7 +1,10 @@
 //! Secure program and choices to a plan and the server's weights.
 
+use crate::choices::{self, Assumptions, Choices};
+use crate::select::limits::Limit;
+use crate::select::options::{Objective, SearchOptions};
 use crate::select::ot::OtRule;
-use crate::select::{SearchOptions, Selection};
+use crate::select::{Choice, Selection};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::integer::{IntegerNetwork, IntegerOp, Term, ValueId};
 use heq_ir::params::RlweSpec;
@@ -24,6 +27,8 @@ pub struct PlanOptions {
     pub acc_strategy: AccStrategy,
     /// The inference fails with probability at most `2^-error_budget_log2`.
     pub error_budget_log2: u32,
+    /// Least width of accumulators in bits, if there is one; at most what the protocols allow.
+    pub ring_bits: Option<u32>,
     /// Whether accumulators are rounded before they are requantized.
     pub rounding: AccRounding,
     /// What of the output the client learns.
@@ -42,6 +47,7 @@ impl Default for PlanOptions {
         Self {
             acc_strategy: AccStrategy::WeightAware,
             error_budget_log2: 40,
+            ring_bits: None,
             rounding: AccRounding::Exact,
             reveal: Reveal::Logits,
             preparation: InputPreparation::default(),
@@ -62,6 +68,8 @@ pub struct Compiled {
     pub weights: ServerWeights,
     /// What of the model is left to the client, in sentences.
     pub notes: Vec<String>,
+    /// Why the plan is as it is, without fixed choices and advice.
+    pub choices: Choices,
 }
 
 /// Puts a plan together and checks it as the runtime will; `calibration` is what calibrated widths
@@ -72,13 +80,14 @@ pub struct Compiled {
 pub fn lower_plan(
     network: &IntegerNetwork,
     program: &SecureProgram,
-    selection: &Selection,
+    choice: &Choice,
     calibration: Option<Calibration>,
     options: &PlanOptions,
 ) -> Result<Compiled, Diagnostic> {
     let fault = |place: &str, what: String| {
         Diagnostic::new(Code::Internal, place, what, "this is a fault of heqc; please report it")
     };
+    let selection = &choice.selection;
     let rlwe = parameter_sets(selection);
     let mut values = HashMap::new();
     let mut layers = Vec::with_capacity(program.graph.node_count());
@@ -125,7 +134,7 @@ pub fn lower_plan(
             Reveal::Top { .. } => 1.0,
         },
         rlwe,
-        ot: options.ot.assumed(),
+        ot: choice.extension,
         layers,
     };
     let (plan, plan_bytes) = codec::encode_plan(spec).map_err(|error| {
@@ -142,7 +151,36 @@ pub fn lower_plan(
     let weights = WeightsSpec { plan: plan.digest(), layers: linear, tables };
     let weights = ServerWeights::check(weights, &plan, &network.name)
         .map_err(|error| fault(&error.place, error.what))?;
-    Ok(Compiled { plan, plan_bytes, weights, notes: Vec::new() })
+    let choices = choices(&plan, choice, options);
+    Ok(Compiled { plan, plan_bytes, weights, notes: Vec::new(), choices })
+}
+
+/// Why `plan` is as it is.
+fn choices(plan: &Plan, choice: &Choice, options: &PlanOptions) -> Choices {
+    let search = &options.search;
+    let unit = match search.objective {
+        Objective::Latency | Objective::Weighted { .. } => "us",
+        Objective::Bytes => "bytes",
+    };
+    let limits = Limit::ALL.into_iter().filter_map(|limit| limit.describe(&search.limits));
+    Choices {
+        schema: choices::SCHEMA.to_owned(),
+        plan: plan.digest().to_string(),
+        assumptions: Assumptions {
+            network: search.network.to_string(),
+            objective: search.objective.to_string(),
+            preset: search.restriction.to_string(),
+            threads: search.threads,
+            inferences: search.inferences,
+            machine: search.profile.machine.clone(),
+            measured_on: search.profile.date.clone(),
+            limits: limits.collect(),
+        },
+        solver: choice.solver(unit),
+        layers: choice.layers(),
+        fixed: Vec::new(),
+        advice: Vec::new(),
+    }
 }
 
 /// The distinct parameter sets in ascending order: a key for each.

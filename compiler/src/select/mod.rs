@@ -1,66 +1,81 @@
-//! Chooses one candidate for every step.
+//! Chooses one candidate for every step, all together.
 //!
-//! [`choose_linear_steps`] and [`choose_forms`] are the interface between the kernels' candidates and
-//! the plan. Linear steps are chosen together, since they share keys; circuits on shared bits one by
-//! one. Both minimise [`Objective`]. The same model always gives the same plan.
+//! [`choose`] is the interface between the kernels' candidates and the plan: candidates in several
+//! views ([`linear`], [`circuits`]), the integer program of them ([`program`]), its solution. The same
+//! model and options always give the same choice.
 
+pub mod circuits;
+pub mod limits;
 pub mod linear;
+pub mod options;
 pub mod ot;
+pub mod program;
+mod record;
 pub mod tables;
 
 use crate::analysis::range::{NetworkFacts, SumFacts, field_sums};
+use crate::ilp::{Solution, SolveError, SolveLimits};
 use crate::kernel::conv_coefficient::{Candidate, LinearTask};
-use crate::kernel::forms;
 use crate::kernel::packing::{PackingRule, packings};
-use crate::kernel::price::{BYTES_PER_MICROSECOND, FLIGHT_MICROSECONDS, Objective};
+use crate::kernel::price::{Price, Resources, Weights, row_price};
 use crate::lower::plan::PlanOptions;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::integer::{IntegerNetwork, IntegerOp, Term};
+use heq_ir::params::RlweParams;
 use heq_ir::params::noise::required_margin;
-use heq_ir::plan::AccStrategy;
-use heq_ir::plan::OtExtension;
+use heq_ir::params::security::STATISTICAL_SECURITY_BITS;
+use heq_ir::plan::{AccStrategy, OtExtension};
 use heq_ir::protocol::max_pool::ComparisonForm;
 use heq_ir::protocol::requantize::RequantizeForm;
 use heq_ir::protocol::to_arithmetic::ToArithmeticForm;
 use heq_ir::secure::{Domain, LinearOp, Packing, SecureNode, SecureOp, SecureProgram, ValueType};
-use heq_ir::traffic::Traffic;
+use limits::Bounds;
+use linear::{LinearFront, LinearFronts, has_candidate, linear_fronts};
+use options::{Effort, Objective, Restriction, SearchOptions};
 use petgraph::graph::NodeIndex;
-use std::collections::HashMap;
+use program::{PlanProgram, Variant, plan_program};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
 
-/// What the user says about the choice.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SearchOptions {
-    /// How many elements coefficients hold.
-    pub packing: PackingRule,
-    /// Whether responses may be merged.
-    pub merges: bool,
-    /// Inferences of a session, among which its keys are divided.
-    pub inferences: u32,
-    /// Bytes that a microsecond is worth.
-    pub bytes_per_microsecond: f64,
-    /// Microseconds that a flight takes.
-    pub flight_microseconds: f64,
-}
+/// The search ends within this part of the best, or after so many nodes.
+pub const SOLVE_LIMITS: SolveLimits = SolveLimits { gap: 5e-4, nodes: 400 };
 
 impl SearchOptions {
-    /// What is minimised if random OTs are made by `ot`.
-    fn objective(&self, ot: OtExtension) -> Objective {
-        Objective {
-            flight_microseconds: self.flight_microseconds,
-            ..Objective::new(self.inferences, ot, self.bytes_per_microsecond)
+    /// The views of the candidates, that of the objective first; random OTs are made by `ot`.
+    pub(crate) fn views(&self, ot: OtExtension) -> Vec<Price<'_>> {
+        let situation = self.situation();
+        let byte_us = situation.transmission_us(1.0);
+        let cpu = 1.0 / self.threads.max(1) as f64;
+        let view = |path: f64, cpu: f64, byte: f64, row_us: f64| {
+            let row = row_price(&situation, ot, row_us, byte);
+            let weights = Weights { path, cpu, byte, row, held: 0.0 };
+            Price { situation: situation.clone(), inferences: self.inferences, weights }
+        };
+        let time = view(1.0, 0.05, 0.02 * byte_us, 0.3);
+        let computation = view(0.1, cpu, 0.02 * byte_us, 1.0);
+        let mut views = match self.objective {
+            Objective::Latency => vec![time, computation, view(0.05, 0.05, byte_us, 0.3)],
+            Objective::Bytes => vec![view(0.01, 0.001, 1.0, 0.001), time],
+            Objective::Weighted { seconds_per_mb } => {
+                let weighted = view(1.0, 0.05, seconds_per_mb.max(0.0), 0.3);
+                vec![weighted, computation, view(0.01, 0.001, 1.0, 0.001)]
+            }
+        };
+        if self.limits.client_memory.or(self.limits.server_memory).is_some() {
+            let mut small = view(0.001, 0.0, 0.001, 0.0);
+            small.weights.held = 1.0;
+            views.push(small);
         }
+        if self.effort == Effort::Quick {
+            views.truncate(1);
+        }
+        views
     }
-}
 
-impl Default for SearchOptions {
-    fn default() -> Self {
-        Self {
-            packing: PackingRule::Auto,
-            merges: true,
-            inferences: 1,
-            bytes_per_microsecond: BYTES_PER_MICROSECOND,
-            flight_microseconds: FLIGHT_MICROSECONDS,
-        }
+    /// The view of the objective.
+    pub(crate) fn price(&self, ot: OtExtension) -> Price<'_> {
+        let mut views = self.views(ot);
+        views.swap_remove(0)
     }
 }
 
@@ -68,7 +83,7 @@ impl Default for SearchOptions {
 pub type LinearChoices = HashMap<(usize, usize), Candidate>;
 
 /// What was chosen for every step that has a choice.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
     /// Candidates of the linear steps.
     pub linear: LinearChoices,
@@ -77,7 +92,7 @@ pub struct Selection {
 }
 
 /// Forms of the circuits on shared bits, by their steps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forms {
     /// Requantizations.
     pub requantize: HashMap<NodeIndex, RequantizeForm>,
@@ -96,106 +111,174 @@ struct LinearStep<'a> {
     facts: Option<&'a SumFacts>,
 }
 
-/// Chooses for every linear step of `program`, which packs nothing yet; `facts` are those of the
-/// integer `network` that it computes. Also says where a packing that was asked for does not fit.
+/// A choice, with the program that it solves.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// What was chosen for every step.
+    pub selection: Selection,
+    /// How random OTs are made.
+    pub extension: OtExtension,
+    /// The program.
+    pub program: PlanProgram,
+    /// Its solution.
+    pub solution: Solution,
+    /// What the user should know: where a packing that was asked for does not fit.
+    pub notes: Vec<String>,
+}
+
+/// Chooses for every step of `program`; `facts` are those of the integer `network` that it computes.
+/// Linear steps keep what `known` says of them; without it, `program` packs nothing yet. The choices are
+/// the best if what runs beside the steps overlaps with them as the model says, then if it does less, or
+/// if all circuits are of one kind.
 ///
 /// # Errors
-/// [`Code::NoParameters`] for every linear step that has no candidate.
-pub fn choose_linear_steps(
+/// [`Code::NoParameters`] or [`Code::BudgetTooTight`] for every linear step that has no candidate;
+/// [`Code::LimitTooTight`] if no choice keeps `bounds`.
+pub fn choose(
     network: &IntegerNetwork,
     program: &SecureProgram,
     facts: &NetworkFacts,
+    known: Option<&LinearChoices>,
+    bounds: Option<&Bounds>,
     options: &PlanOptions,
-) -> Result<(LinearChoices, Vec<String>), Diagnostics> {
-    let margin = required_margin(linear_outputs(program), options.error_budget_log2);
+) -> Result<Vec<Choice>, Diagnostics> {
     let steps = linear_steps(program, facts);
-    let SearchOptions { packing: rule, merges, .. } = options.search;
-    let objective = options.search.objective(options.ot.assumed());
+    let views = options.search.views(options.ot.assumed());
+    let (fronts, notes) = match known {
+        Some(known) => (known_fronts(&steps, known), Vec::new()),
+        None => candidates(network, program, &steps, &views, options),
+    };
+    let without = steps.iter().zip(&fronts.layers).filter(|(_, front)| front.candidates.is_empty());
+    let outputs = linear_outputs(program);
+    let found = without.map(|(step, _)| step.no_parameters(outputs, options)).collect();
+    if let Some(found) = Diagnostics::from_found(found) {
+        return Err(found);
+    }
+    let shares_steps = !bounds.is_some_and(Bounds::is_by_step);
+    let all = plan_program(program, &fronts, &options.search, options.ot, shares_steps);
+    let solve = |variant: &Variant| -> Result<Choice, Diagnostic> {
+        let mut built = all.of_variant(variant, &fronts, &options.search);
+        bounds.into_iter().for_each(|bounds| built.bound(bounds));
+        let start = built.start(&views[0]);
+        let solution = built.program.solve(Some(&start), SOLVE_LIMITS).map_err(|error| {
+            let code = match error {
+                SolveError::Infeasible => Code::LimitTooTight,
+                SolveError::Solver { .. } => Code::Internal,
+            };
+            Diagnostic::new(code, &network.name, error.to_string(), "please report it")
+        })?;
+        let (selection, extension) = built.selection(&solution);
+        let extension = extension.unwrap_or(options.ot.assumed());
+        Ok(Choice { selection, extension, program: built, solution, notes: notes.clone() })
+    };
+    let is_timed = options.search.objective != Objective::Bytes;
+    let variants = match options.search.effort {
+        Effort::Full if is_timed => &Variant::ALL[..],
+        Effort::Full | Effort::Quick => &[Variant::MODEL],
+    };
+    let found: Vec<Result<Choice, Diagnostic>> = variants.par_iter().map(solve).collect();
+    let mut choices: Vec<Choice> = Vec::new();
+    let mut failed = None;
+    for choice in found {
+        match choice {
+            Ok(choice) => {
+                let is_known = |other: &Choice| {
+                    other.extension == choice.extension && other.selection == choice.selection
+                };
+                if !choices.iter().any(is_known) {
+                    choices.push(choice);
+                }
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if let (true, Some(error)) = (choices.is_empty(), failed) {
+        return Err(error.into());
+    }
+    Ok(choices)
+}
+
+/// The candidates of all linear steps, and where a packing that was asked for does not fit.
+fn candidates(
+    network: &IntegerNetwork,
+    program: &SecureProgram,
+    steps: &[LinearStep<'_>],
+    views: &[Price<'_>],
+    options: &PlanOptions,
+) -> (LinearFronts, Vec<String>) {
+    let margin = required_margin(linear_outputs(program), options.error_budget_log2);
+    let restriction = options.search.restriction;
+    let rule = restriction.packing;
+    let is_forced = matches!(rule, PackingRule::WithinChannel | PackingRule::CrossChannel);
+    let rules = match rule {
+        PackingRule::Auto => &[PackingRule::WithinChannel, PackingRule::CrossChannel][..],
+        PackingRule::None => &[],
+        PackingRule::WithinChannel => &[PackingRule::WithinChannel],
+        PackingRule::CrossChannel => &[PackingRule::CrossChannel],
+    };
     let mut notes = Vec::new();
+    let mut rejected = Vec::with_capacity(steps.len());
     let mut tasks = Vec::with_capacity(steps.len());
-    for step in &steps {
-        let is_forced = matches!(rule, PackingRule::WithinChannel | PackingRule::CrossChannel);
-        let packed = step.packings(network, rule, options.acc_strategy).unwrap_or_else(|why| {
-            notes.extend(is_forced.then(|| step.not_packed(&why)));
-            Vec::new()
-        });
-        let task = |packing| step.task(packing, margin, merges);
+    for step in steps {
+        let mut packed = Vec::new();
+        let mut without = Vec::new();
+        for &rule in rules {
+            match step.packings(network, rule, options.acc_strategy) {
+                Ok(found) => packed.extend(found),
+                Err(why) => {
+                    notes.extend(is_forced.then(|| step.not_packed(&why)));
+                    without.push((rule.name().to_owned(), why));
+                }
+            }
+        }
+        rejected.push(without);
+        let task = |packing| step.task(packing, margin, restriction);
         let packed = packed.into_iter().map(task);
         if is_forced && packed.len() > 0 {
             tasks.push(packed.collect());
         } else {
-            tasks.push([task(Packing::None)].into_iter().chain(packed).collect());
+            tasks.push([task(Packing::None)].into_iter().chain(packed).collect::<Vec<_>>());
         }
     }
-    let mut chosen = linear::choose_linear(tasks.clone(), objective);
+    let mut fronts = linear_fronts(&tasks, views);
     let mut is_final = true;
-    for ((chosen, tasks), step) in chosen.iter().zip(&mut tasks).zip(&steps) {
+    for ((front, tasks), step) in fronts.layers.iter().zip(&mut tasks).zip(steps) {
         let is_packed = tasks.iter().all(|task| task.op.packing != Packing::None);
-        if chosen.is_none() && is_packed {
+        if front.candidates.is_empty() && is_packed {
             notes.push(step.not_packed("no secure modulus has room for its noise"));
-            *tasks = vec![step.task(Packing::None, margin, merges)];
+            *tasks = vec![step.task(Packing::None, margin, restriction)];
             is_final = false;
         }
     }
     if !is_final {
-        chosen = linear::choose_linear(tasks, objective);
+        fronts = linear_fronts(&tasks, views);
     }
-    let mut found = Vec::new();
-    let mut choices = LinearChoices::new();
-    for (step, candidate) in steps.iter().zip(chosen) {
-        match candidate {
-            Some(candidate) => {
-                choices.insert(step.secret, candidate);
-            }
-            None => found.push(step.no_parameters()),
-        }
+    for (front, rejected) in fronts.layers.iter_mut().zip(rejected) {
+        front.rejected.splice(0..0, rejected);
     }
-    // Terms of one sum have the same name.
-    notes.dedup();
-    match Diagnostics::from_found(found) {
-        Some(found) => Err(found),
-        None => Ok((choices, notes)),
-    }
+    (fronts, notes)
 }
 
-/// The forms of all circuits on shared bits of `program`.
-#[must_use]
-pub fn choose_forms(program: &SecureProgram, options: &PlanOptions) -> Forms {
-    let objective = options.search.objective(options.ot.assumed());
-    let mut chosen = Forms::default();
-    for index in program.graph.node_indices() {
-        let node = &program.graph[index];
-        let operand = program.operands(index).first().map(|&node| program.graph[node].result);
-        let Some(operand) = operand else { continue };
-        let elements = node.result.shape.len();
-        match (&node.op, operand.domain) {
-            (SecureOp::Requantize { widths, .. }, _) => {
-                let form = cheapest(forms::of_requantize(widths, elements), &objective);
-                chosen.requantize.extend(form.map(|form| (index, form)));
-            }
-            (SecureOp::MaxPool { window }, Domain::Boolean { bits, .. }) => {
-                let positions = window.kernel[0] * window.kernel[1];
-                let form = cheapest(forms::of_max_pool(elements, positions, bits), &objective);
-                chosen.max_pool.extend(form.map(|form| (index, form)));
-            }
-            (&SecureOp::ToArithmetic { bits }, Domain::Boolean { bits: planes, .. }) => {
-                let form = cheapest(forms::of_to_arithmetic(elements, planes, bits), &objective);
-                chosen.to_arithmetic.extend(form.map(|form| (index, form)));
-            }
-            _ => {}
-        }
+/// The candidates that are known, one for every step.
+fn known_fronts(steps: &[LinearStep<'_>], known: &LinearChoices) -> LinearFronts {
+    let front = |step: &LinearStep<'_>| {
+        // What it makes other steps take is in the program that is known.
+        let known = known.get(&step.secret).copied();
+        let known = known.map(|known| Candidate { elsewhere: Resources::default(), ..known });
+        let candidates: Vec<Candidate> = known.into_iter().collect();
+        LinearFront { considered: candidates.len(), candidates, rejected: Vec::new() }
+    };
+    let layers: Vec<LinearFront> = steps.iter().map(front).collect();
+    let mut sets = BTreeMap::new();
+    for candidate in layers.iter().flat_map(|front| &front.candidates) {
+        *sets.entry(candidate.rlwe).or_insert(0) |= candidate.spacings;
     }
-    chosen
-}
-
-/// The first of the forms with the lowest price.
-fn cheapest<F>(forms: impl Iterator<Item = (F, Traffic)>, objective: &Objective) -> Option<F> {
-    let priced = forms.map(|(form, traffic)| (form, objective.traffic(&traffic)));
-    priced.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(form, _)| form)
+    let set = |(spec, spacings)| Some((RlweParams::check(spec).ok()?, spacings));
+    LinearFronts { sets: sets.into_iter().filter_map(set).collect(), layers }
 }
 
 impl<'a> LinearStep<'a> {
-    fn task(&self, packing: Packing, margin: f64, merges: bool) -> LinearTask<'a> {
+    fn task(&self, packing: Packing, margin: f64, restriction: Restriction) -> LinearTask<'a> {
         let (_, term) = self.secret;
         let norms = self.facts.and_then(|facts| facts.kernel_norms_squared.get(term));
         LinearTask {
@@ -203,7 +286,7 @@ impl<'a> LinearStep<'a> {
             operand: self.operand.domain,
             kernel_norms_squared: norms.map_or(&[][..], Vec::as_slice),
             margin,
-            merges,
+            restriction,
         }
     }
 
@@ -232,20 +315,75 @@ impl<'a> LinearStep<'a> {
         format!("{:?} is not packed: {why}", self.node.origin.name)
     }
 
-    fn no_parameters(&self) -> Diagnostic {
+    /// Why there is no candidate: the error budget, or the width of the accumulator, and what of it
+    /// would do.
+    fn no_parameters(&self, outputs: usize, options: &PlanOptions) -> Diagnostic {
+        let name = &self.node.origin.name;
+        let budget = options.error_budget_log2;
+        let fits = |budget_log2: u32, acc_bits: u32| {
+            let margin = required_margin(outputs, budget_log2);
+            let mut task = self.task(Packing::None, margin, options.search.restriction);
+            task.op.acc_bits = acc_bits;
+            has_candidate(&task, &options.search.price(options.ot.assumed()))
+        };
+        let acc_bits = self.op.acc_bits;
+        if let Some(least) =
+            largest_with(STATISTICAL_SECURITY_BITS..budget, |log2| fits(log2, acc_bits))
+        {
+            return Diagnostic::new(
+                Code::BudgetTooTight,
+                name,
+                format!(
+                    "no parameters keep an error budget of 2^-{budget}: the least is 2^-{least}"
+                ),
+                format!("give --error-budget 2^-{least}, or fewer bits to weights or activations"),
+            );
+        }
+        let most = largest_with(1..acc_bits, |bits| fits(budget, bits));
+        let would_do = most.map_or(String::new(), |bits| format!("; one of {bits} bits would do"));
         Diagnostic::new(
             Code::NoParameters,
-            &self.node.origin.name,
+            name,
             format!(
-                "an accumulator of {} bits leaves no room for noise in a modulus that is secure \
-                 and at most {} bits wide",
-                self.op.acc_bits,
+                "an accumulator of {acc_bits} bits leaves no room for noise in a modulus that is \
+                 secure and at most {} bits wide{would_do}",
                 heq_ir::params::MAX_MODULUS_BITS
             ),
             "use fewer bits for weights, activations or --multiplier-bits, or \
              --acc-bits weight-aware",
         )
     }
+}
+
+/// The linear layer with the least room for noise, and the `-log2` of the least error budget that it
+/// has parameters for; of those that have them for every budget up to the one asked for, the first.
+#[must_use]
+pub fn tightest_layer(
+    program: &SecureProgram,
+    facts: &NetworkFacts,
+    options: &PlanOptions,
+) -> Option<(String, u32)> {
+    let outputs = linear_outputs(program);
+    let price = options.search.price(options.ot.assumed());
+    let least = |step: &LinearStep<'_>| {
+        let fits = |log2: u32| {
+            let margin = required_margin(outputs, log2);
+            has_candidate(&step.task(Packing::None, margin, options.search.restriction), &price)
+        };
+        let least = largest_with(STATISTICAL_SECURITY_BITS..options.error_budget_log2, fits);
+        (step.node.origin.name.clone(), least.unwrap_or(0))
+    };
+    linear_steps(program, facts).iter().map(least).min_by_key(|(_, least)| *least)
+}
+
+/// The largest number of `range` for which `holds`, which is so up to a point and not beyond.
+fn largest_with(range: std::ops::Range<u32>, holds: impl Fn(u32) -> bool) -> Option<u32> {
+    let (mut first, mut end) = (range.start, range.end.max(range.start));
+    while first < end {
+        let middle = first.midpoint(end);
+        if holds(middle) { first = middle + 1 } else { end = middle }
+    }
+    first.checked_sub(1).filter(|found| range.contains(found))
 }
 
 /// The linear steps of `program` in order.

@@ -6,7 +6,7 @@
 
 use crate::analysis::range::{NetworkFacts, network_facts};
 use crate::kernel::forms;
-use crate::kernel::price::Objective;
+use crate::kernel::price::Price;
 use crate::lower::assign_domains::{Packings, assign_domains};
 use crate::lower::plan::PlanOptions;
 use heq_ir::diagnostic::Diagnostics;
@@ -91,18 +91,18 @@ fn values(op: &SumOp, requantize: Requantize, inputs: &[IntRange]) -> Option<Vec
     rounded.collect()
 }
 
-/// Prices of the interactive steps that depend on the choice, an inference in bytes.
+/// Prices of the interactive steps that depend on the choice.
 struct Prices<'a> {
     options: &'a PlanOptions,
-    objective: Objective,
+    price: Price<'a>,
     /// Of requantizations, by widths and elements: they have many forms.
     requantizations: HashMap<(RequantizeWidths, usize), f64>,
 }
 
 impl<'a> Prices<'a> {
     fn new(options: &'a PlanOptions) -> Self {
-        let objective = options.search.objective(options.ot.assumed());
-        Self { options, objective, requantizations: HashMap::new() }
+        let price = options.search.price(options.ot.assumed());
+        Self { options, price, requantizations: HashMap::new() }
     }
 
     /// Of the requantizations, conversions and tables of a network; `None` if it cannot be lowered.
@@ -114,14 +114,14 @@ impl<'a> Prices<'a> {
     }
 
     fn step(&mut self, program: &SecureProgram, index: NodeIndex) -> Option<f64> {
-        let objective = self.objective;
+        let objective = &self.price;
         let node = &program.graph[index];
         let operand = *program.operands(index).first()?;
         let elements = node.result.shape.len();
         match (&node.op, program.graph[operand].result.domain) {
             (&SecureOp::Requantize { widths, .. }, _) => {
                 let price = self.requantizations.entry((widths, elements)).or_insert_with(|| {
-                    lowest_price(forms::of_requantize(&widths, elements), &objective)
+                    lowest_price(forms::of_requantize(&widths, elements), objective)
                 });
                 Some(*price)
             }
@@ -130,7 +130,7 @@ impl<'a> Prices<'a> {
             }
             (&SecureOp::ToArithmetic { bits }, Domain::Boolean { bits: planes, .. }) => {
                 let forms = forms::of_to_arithmetic(elements, planes, bits);
-                Some(lowest_price(forms, &objective))
+                Some(lowest_price(forms, objective))
             }
             // The others do not depend on the choice.
             _ => None,
@@ -138,7 +138,7 @@ impl<'a> Prices<'a> {
     }
 }
 
-fn lowest_price<F>(forms: impl Iterator<Item = (F, Traffic)>, objective: &Objective) -> f64 {
+fn lowest_price<F>(forms: impl Iterator<Item = (F, Traffic)>, objective: &Price<'_>) -> f64 {
     forms.map(|(_, traffic)| objective.traffic(&traffic)).fold(f64::INFINITY, f64::min)
 }
 

@@ -55,7 +55,8 @@ fn no_tile_is_cheaper_than_those_that_are_kept() {
         let geometry = geometry(layer);
         let norms = vec![9.0; geometry.out_channels];
         let rank = |placed: &PlacedTile| price(&placed.counts, placed.window, ring_degree);
-        let kept = Tiles::new(geometry, packing, &norms).of_ring(ring_degree, true, rank);
+        let kept =
+            Tiles::new(geometry, packing, &norms).of_ring(ring_degree, TileRule::Any, true, rank);
         let least = kept.iter().map(rank).fold(f64::INFINITY, f64::min);
         let output = geometry.output().unwrap();
         let extents = [
@@ -108,7 +109,7 @@ fn large_layers_have_few_tiles() {
                 let of_norm = requests * f64::from(placed.norm_log2) / 40.0;
                 price(&placed.counts, placed.window, ring_degree) + of_norm
             };
-            let count = tiles.of_ring(ring_degree, true, rank).len();
+            let count = tiles.of_ring(ring_degree, TileRule::Any, true, rank).len();
             assert!((1..=300).contains(&count), "{layer:?}: {count} tiles at N={ring_degree}");
         }
     }
@@ -126,5 +127,73 @@ fn lifted_elements_are_counted_by_their_pattern() {
         for OutputTile { layout, lifted, .. } in output_tiles(&geometry, packing) {
             assert_eq!(lifted, layout.lifted_elements().len(), "{layer:?} {packing}");
         }
+    }
+}
+
+/// Every tile that is tried.
+fn tried(tiles: &mut Tiles<'_>, ring_degree: usize, rule: TileRule, merges: bool) -> Vec<ConvTile> {
+    let mut found = Vec::new();
+    tiles.each(ring_degree, rule, merges, |placed| found.push(placed.tile));
+    found
+}
+
+/// Layers of all kinds.
+const SHAPES: [[usize; 6]; 9] = [
+    [16, 32, 32, 3, 1, 1],
+    [32, 64, 16, 3, 2, 1],
+    [192, 64, 28, 1, 1, 1],
+    [64, 128, 56, 1, 2, 1],
+    [144, 144, 56, 3, 1, 144],
+    [96, 96, 112, 3, 2, 96],
+    [3, 32, 224, 3, 2, 1],
+    [64, 64, 224, 3, 1, 1],
+    [1280, 1000, 1, 1, 1, 1],
+];
+
+#[test]
+fn every_rule_has_a_tile_of_every_layer() {
+    for layer in SHAPES {
+        let geometry = geometry(layer);
+        let norms = vec![3e4; geometry.out_channels];
+        for (ring_degree, merges) in [(1024, true), (2048, false), (4096, true), (8192, false)] {
+            let mut tiles = Tiles::new(geometry, Packing::None, &norms);
+            let all = tried(&mut tiles, ring_degree, TileRule::Any, merges);
+            for rule in [TileRule::WholePlanes, TileRule::OneChannel, TileRule::Square] {
+                let found = tried(&mut tiles, ring_degree, rule, merges);
+                let name = format!("{layer:?} N={ring_degree} {rule:?}");
+                let plain = found.iter().filter(|tile| tile.merge_levels == 0).count();
+                assert_eq!(plain, 1, "{name}");
+                assert!(found.iter().all(|tile| all.contains(tile)), "{name}");
+                assert!(merges || found.len() == 1, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_divide_a_ring_as_they_say() {
+    use GroupPlacement::{Dense, Spread};
+    for (layer, rule, output, groups, placement, planes, kernels) in [
+        ([16, 32, 32, 3, 1, 1], TileRule::WholePlanes, [32, 32], 1, Dense, 3, 1),
+        ([16, 32, 32, 3, 1, 1], TileRule::OneChannel, [32, 32], 1, Dense, 1, 3),
+        ([16, 32, 32, 3, 1, 1], TileRule::Square, [32, 32], 1, Dense, 3, 1),
+        ([64, 64, 8, 3, 1, 1], TileRule::WholePlanes, [8, 8], 1, Dense, 32, 1),
+        ([64, 64, 8, 3, 1, 1], TileRule::OneChannel, [8, 8], 1, Dense, 1, 32),
+        ([64, 64, 8, 3, 1, 1], TileRule::Square, [8, 8], 1, Dense, 7, 7),
+        ([64, 64, 56, 3, 1, 1], TileRule::WholePlanes, [56, 56], 1, Dense, 1, 1),
+        ([64, 64, 56, 3, 1, 1], TileRule::Square, [56, 56], 1, Dense, 1, 1),
+        ([64, 64, 16, 3, 1, 64], TileRule::WholePlanes, [16, 16], 1, Dense, 1, 1),
+        ([64, 64, 16, 3, 1, 64], TileRule::OneChannel, [16, 16], 4, Spread, 1, 1),
+        ([64, 64, 16, 3, 1, 64], TileRule::Square, [16, 16], 4, Spread, 1, 1),
+        // 16 requests and 20 products: no fewer fit.
+        ([1280, 1000, 1, 1, 1, 1], TileRule::WholePlanes, [1, 1], 1, Dense, 80, 50),
+        ([1280, 1000, 1, 1, 1, 1], TileRule::OneChannel, [1, 1], 1, Dense, 1, 1000),
+        ([1280, 1000, 1, 1, 1, 1], TileRule::Square, [1, 1], 1, Dense, 64, 63),
+    ] {
+        let geometry = geometry(layer);
+        let norms = vec![3e4; geometry.out_channels];
+        let mut tiles = Tiles::new(geometry, Packing::None, &norms);
+        let expected = ConvTile { output, groups, placement, planes, kernels, merge_levels: 0 };
+        assert_eq!(tried(&mut tiles, 4096, rule, false), [expected], "{layer:?} {rule:?}");
     }
 }

@@ -216,7 +216,7 @@ fn is_exact(real: &[f64], values: &[i64], shift: i32) -> bool {
 }
 
 /// The smallest multiplier of [`EXTRA_BITS`] bits more than the output has.
-fn least_precise(output_bits: u32) -> u64 {
+pub(crate) fn least_precise(output_bits: u32) -> u64 {
     1 << (output_bits + EXTRA_BITS - 1)
 }
 
@@ -224,14 +224,23 @@ fn least_precise(output_bits: u32) -> u64 {
 /// precise enough.
 fn is_precise(real: &[f64], values: &[i64], output_bits: u32) -> bool {
     let used = real.iter().zip(values).filter(|(real, _)| real.abs() > 0.0);
-    let mut sizes: Vec<u64> = used.map(|(_, value)| value.unsigned_abs()).collect();
+    is_percentile_precise(used.map(|(_, value)| value.unsigned_abs()).collect(), output_bits)
+}
+
+/// Whether the multiplier at the 10th percentile, of those that are not 0, is precise enough.
+pub(crate) fn are_precise(values: &[i64], output_bits: u32) -> bool {
+    let used = values.iter().filter(|&&value| value != 0);
+    is_percentile_precise(used.map(|value| value.unsigned_abs()).collect(), output_bits)
+}
+
+fn is_percentile_precise(mut sizes: Vec<u64>, output_bits: u32) -> bool {
     sizes.sort_unstable();
     let rank = sizes.len().div_ceil(10).max(1);
     sizes.get(rank - 1).is_none_or(|&size| size >= least_precise(output_bits))
 }
 
 /// Bits of the largest multiplier; 0 if all are 1 or -1.
-fn width(values: &[i64]) -> u32 {
+pub(crate) fn width(values: &[i64]) -> u32 {
     if values.iter().all(|value| value.unsigned_abs() == 1) {
         return 0;
     }

@@ -1,6 +1,7 @@
 //! Bytes of the layer shapes that every benchmark uses, and packings that do what they are for.
 
 use super::*;
+use crate::select::options::{Objective, Restriction, SearchOptions};
 use heq_ir::geometry::{Chw, ConvGeometry, Window};
 use heq_ir::integer::IntRange;
 use heq_ir::layout::ConvLayout;
@@ -65,15 +66,14 @@ impl Layer {
             operand: self.operand,
             kernel_norms_squared: &self.norms,
             margin: required_margin(self.op.geometry.output().unwrap().len(), 40),
-            merges,
+            restriction: Restriction { merges, ..Restriction::default() },
         }
     }
 
     /// The candidate where keys are nearly free, after its margin and bytes were counted again.
     fn choose(&self, packing: Packing, merges: bool) -> Candidate {
         let task = self.task(packing, merges);
-        let found = choose_linear(vec![vec![task]], Objective::new(1000, OT, BYTES_FIRST));
-        let found = found[0].unwrap();
+        let found = cheapest(&[vec![task]], 1000)[0];
         check(&task, &found);
         found
     }
@@ -106,8 +106,11 @@ fn check(task: &LinearTask<'_>, found: &Candidate) {
     let request = params.coefficient_bytes(window, found.request_drop_bits);
     let response = params.polynomial_bytes(found.response_drop_bits);
     assert_eq!(found.lifted as u64, lifted, "{found:?}");
-    assert_eq!(found.bytes_up, lift.0 + counts.requests() as u64 * wire_bytes(request));
-    assert_eq!(found.bytes_down, lift.1 + counts.responses() as u64 * wire_bytes(response));
+    let up = lift.0 + counts.requests() as u64 * wire_bytes(request);
+    let down = lift.1 + counts.responses() as u64 * wire_bytes(response);
+    let Resources { bytes_up, bytes_down, .. } = found.resources;
+    let is_same = |a: f64, b: u64| (a - b as f64).abs() < 0.5;
+    assert!(is_same(bytes_up, up) && is_same(bytes_down, down), "{found:?}");
 }
 
 const SHAPES: [[usize; 5]; 7] = [
@@ -120,15 +123,20 @@ const SHAPES: [[usize; 5]; 7] = [
     [28, 192, 192, 3, 192],
 ];
 
-/// Objective of the bytes on record: keys nearly free, ten microseconds worth a byte.
-const BYTES_FIRST: f64 = 0.1;
+/// The choice of the local search that looks for few bytes, for sessions of `inferences`.
+fn cheapest(layers: &[Vec<LinearTask<'_>>], inferences: u32) -> Vec<Candidate> {
+    let objective = Objective::Bytes;
+    let search = SearchOptions { objective, inferences, ..SearchOptions::default() };
+    let fronts = linear_fronts(layers, &search.views(OT)[..1]);
+    fronts.layers.iter().map(|front| front.candidates[0]).collect()
+}
 
 #[test]
 fn layers_stay_within_their_bytes() {
     let limits = [1.6, 0.85, 0.47, 0.26, 0.66, 0.015, 0.92];
     for (shape, limit) in SHAPES.into_iter().zip(limits) {
         let found = layer(shape, 4, 4).choose(Packing::None, true);
-        let bytes = (found.bytes_up + found.bytes_down) as f64;
+        let bytes = found.resources.bytes();
         assert!(bytes <= limit * 1e6, "{shape:?}: {bytes} {found:?}");
     }
     // Wide accumulators take more than one prime.
@@ -161,17 +169,15 @@ fn packing_halves_the_requests() {
 #[test]
 fn keys_are_shared() {
     let layers: Vec<Layer> = [1, 2, 2, 3].map(|index| layer(SHAPES[index], 4, 4)).into();
-    let tasks = || layers.iter().map(|layer| vec![layer.task(Packing::None, true)]).collect();
-    let objective = Objective::new(1, OT, 6.0);
-    let found = choose_linear(tasks(), objective);
-    assert_eq!(found, choose_linear(tasks(), objective));
-    let mut sets: Vec<_> = found.iter().map(|found| found.unwrap().rlwe).collect();
+    let tasks: Vec<_> = layers.iter().map(|layer| vec![layer.task(Packing::None, true)]).collect();
+    let found = cheapest(&tasks, 1);
+    assert_eq!(found, cheapest(&tasks, 1));
+    let mut sets: Vec<_> = found.iter().map(|found| found.rlwe).collect();
     sets.dedup();
     assert_eq!(sets.len(), 1, "{found:?}");
-    let merges = |found: &Option<Candidate>| found.unwrap().tile.merge_levels > 0;
+    let merges = |found: &Candidate| found.tile.merge_levels > 0;
     assert!(found.iter().all(merges), "{found:?}");
     // A lone small layer does not pay for keys.
     let small = layer([8, 16, 16, 3, 1], 4, 4);
-    let task = vec![vec![small.task(Packing::None, true)]];
-    assert!(!merges(&choose_linear(task, objective)[0]));
+    assert!(!merges(&cheapest(&[vec![small.task(Packing::None, true)]], 1)[0]));
 }

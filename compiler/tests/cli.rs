@@ -23,7 +23,8 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_shows_an_example() {
-    for command in ["check", "compare", "compile", "evaluate", "ops", "report", "simulate"] {
+    for command in ["check", "compare", "compile", "diff", "evaluate", "ops", "report", "simulate"]
+    {
         let help = heqc(&[command, "--help"]);
         assert!(help.status.success());
         let help = text(&help.stdout);
@@ -183,12 +184,8 @@ fn revealed_indices_are_followed_by_every_command() {
     let refused = text(&refused.stderr);
     assert!(refused.contains("HEQ-2003") && refused.contains("not more than 10"), "{refused}");
     for (reveal, said, words) in [
-        ("argmax", "of 10 values: the index of the largest and no value", "class 7"),
-        (
-            "top-2",
-            "of 10 values: the indices of the 2 largest in order and no value",
-            "classes 7, ",
-        ),
+        ("argmax", "10 values: the index of the largest is opened", "class 7"),
+        ("top-2", "10 values: the indices of the 2 largest are opened", "classes 7, "),
     ] {
         let compiled = heqc(&["compile", &model, "-o", &plan, "--reveal", reveal]);
         assert!(compiled.status.success(), "{}", text(&compiled.stderr));
@@ -335,6 +332,7 @@ fn the_report_of_the_example_is_the_one_on_record() {
         std::fs::write(&path, &found).unwrap();
     }
     assert_eq!(found, std::fs::read_to_string(&path).unwrap_or_default());
+    assert!(found.lines().all(|line| line.chars().count() <= 100), "{found}");
     let json = heqc(&["report", plan, "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["schema"], "heq-report/1");

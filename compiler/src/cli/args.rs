@@ -1,5 +1,8 @@
 //! The command line of `heqc`.
 
+use super::diff::DiffArguments;
+use super::planner::PlannerArguments;
+use super::report::ReportArguments;
 use crate::kernel::packing::PackingRule;
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pass::lower_integer::multiplier::MultiplierBits;
@@ -7,7 +10,7 @@ use crate::pipeline::{ExternalData, ImportOptions};
 use crate::select::ot::OtRule;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use heq_ir::integer::InputLayout;
-use heq_ir::params::noise::is_allowed_budget;
+use heq_ir::params::security::STATISTICAL_SECURITY_BITS;
 use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::{MAX_MARGIN_BITS, OtExtension};
 use heq_ir::rounding::{AccRounding, BOUNDS_LOG2};
@@ -29,11 +32,13 @@ pub(super) enum Command {
     Compare(CompareArguments),
     /// Writes a public plan, and beside it the server's weights
     Compile(CompileArguments),
+    /// Shows what differs between two plans, step by step
+    Diff(DiffArguments),
     /// Measures the accuracy of a plan, and how much of its accumulators is used
     Evaluate(EvaluateArguments),
     /// Lists the supported ONNX operators and their forms
     Ops(OpsArguments),
-    /// Shows what every step of a plan will cost
+    /// Shows what every step of a plan will cost, and why it is as it is
     Report(ReportArguments),
     /// Evaluates the integer network in the clear
     Simulate(SimulateArguments),
@@ -60,15 +65,15 @@ pub(super) struct CompileArguments {
     #[arg(long, value_name = "BITS", value_parser = parse_margin)]
     pub(super) margin: Option<u32>,
     /// How many elements of a linear layer share a coefficient: auto packs where it is cheaper, the
-    /// others pack in their way, or not at all, wherever it fits
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) packing: PackingArgument,
+    /// others pack in their way, or not at all, wherever it fits (default: as the preset says)
+    #[arg(long, value_enum)]
+    pub(super) packing: Option<PackingArgument>,
     /// How random OTs are made: softspoken takes 128/K - 1 bits each with a field of K = 1, 2, 4 or 8
     /// bits (default 4), silent few bytes in iterations of 2^LOG_ROWS, 18 to 21 (default 20), after a
     /// larger set-up; auto takes the cheapest
     #[arg(long, value_name = "auto|softspoken[:K]|silent[:LOG_ROWS]", default_value = "auto", value_parser = parse_ot)]
     pub(super) ot: OtRule,
-    /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K at least 40
+    /// Largest probability of a wrong result or statistical leak an inference: 2^-K, K from 40 to 128
     #[arg(long, value_name = "2^-K", default_value = "2^-40", value_parser = parse_budget)]
     pub(super) error_budget: u32,
     /// Whether results may differ from the exact ones: within:2^-K drops low bits of accumulators
@@ -81,6 +86,8 @@ pub(super) struct CompileArguments {
     #[arg(long, value_name = "logits|argmax|top-K", default_value = "logits")]
     pub(super) reveal: Reveal,
     #[command(flatten)]
+    pub(super) planner: PlannerArguments,
+    #[command(flatten)]
     pub(super) import: ImportArguments,
     /// Factor on 8-bit pixels before mean and deviation (default 1/255)
     #[arg(long, value_name = "FACTOR")]
@@ -91,6 +98,13 @@ pub(super) struct CompileArguments {
     /// Standard deviation of every channel, by which the difference is divided
     #[arg(long, value_name = "STD,…", value_delimiter = ',')]
     pub(super) input_std: Vec<f64>,
+    /// Do not plan changes to the model, which heqc report shows as advice
+    #[arg(long)]
+    pub(super) no_advice: bool,
+    /// Plan with every single choice for all layers, too, which heqc report compares the plan with;
+    /// takes about as long as a hundred compilations
+    #[arg(long)]
+    pub(super) compare_fixed: bool,
     /// Print the report as JSON instead of a summary
     #[arg(long)]
     pub(super) json: bool,
@@ -202,19 +216,6 @@ pub(super) struct OpsArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heqc report plan.heq --format json")]
-pub(super) struct ReportArguments {
-    /// The plan
-    pub(super) plan: PathBuf,
-    /// How to print it
-    #[arg(long, value_enum, default_value = "table")]
-    pub(super) format: ReportFormat,
-    /// The same as --format json
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  heqc simulate plan.heq --input digit.png --output logits.npy")]
 pub(super) struct SimulateArguments {
     /// The plan
@@ -272,17 +273,11 @@ impl From<PackingArgument> for PackingRule {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ReportFormat {
-    Table,
-    Json,
-}
-
 fn parse_budget(text: &str) -> Result<u32, String> {
     let budget = text.strip_prefix("2^-").and_then(|exponent| exponent.parse().ok());
     budget
-        .filter(|&budget| is_allowed_budget(budget))
-        .ok_or_else(|| "give 2^-K with K from 40 to 128".to_owned())
+        .filter(|&budget: &u32| (STATISTICAL_SECURITY_BITS..10_000).contains(&budget))
+        .ok_or_else(|| "give 2^-K with K at least 40".to_owned())
 }
 
 fn parse_ot(text: &str) -> Result<OtRule, String> {

@@ -2,10 +2,10 @@
 
 use super::args::{AccBits, CompileArguments};
 use super::{Model, print, print_notes, progress};
-use crate::compile::{CompileOptions, compile_observed};
-use crate::lower::plan::PlanOptions;
+use crate::choices;
+use crate::compile::{Comparisons, CompileOptions, compare_plans, compile_observed};
+use crate::lower::plan::{Compiled, PlanOptions};
 use crate::report;
-use crate::select::SearchOptions;
 use heq_data::plan_files::write_file;
 use heq_data::read_array;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -39,50 +39,75 @@ pub(super) fn run(
         plan: PlanOptions {
             acc_strategy,
             error_budget_log2: arguments.error_budget,
+            ring_bits: arguments.planner.preset().ring_bits(),
             rounding: arguments.rounding,
             reveal: arguments.reveal,
             preparation,
             ot: arguments.ot,
-            search: SearchOptions { packing: arguments.packing.into(), ..SearchOptions::default() },
+            search: arguments.planner.options(arguments.packing)?,
         },
         calibration: calibration.as_ref(),
     };
-    let compiled = compile_observed(&model.bytes, &model.name, &options, &mut |done, total| {
-        progress(done, total, err);
-    })?;
+    let mut compiled =
+        compile_observed(&model.bytes, &model.name, &options, &mut |done, total| {
+            progress(done, total, err);
+        })?;
+    let comparisons = Comparisons { advice: !arguments.no_advice, fixed: arguments.compare_fixed };
+    compare_plans(&model.bytes, &model.name, &options, comparisons, &mut compiled)?;
     print_notes(&compiled.notes, err);
     let weights_path = default_path(&arguments.output);
     let weights = encode_weights(compiled.weights.spec())
         .map_err(|error| error.into_diagnostic(&weights_path.display().to_string()))?;
     write_file(&arguments.output, &compiled.plan_bytes)?;
     write_file(&weights_path, &weights)?;
+    choices::write(&choices::default_path(&arguments.output), &compiled.choices)?;
     if arguments.json {
         let mut document = report::to_json(&compiled.plan);
         document["notes"] = compiled.notes.into();
         return print(out, &format!("{document:#}\n"));
     }
+    print(out, &summary(arguments, &compiled, &options, weights.len()))
+}
+
+/// What was written, and what an inference will cost.
+fn summary(
+    arguments: &CompileArguments,
+    compiled: &Compiled,
+    options: &CompileOptions<'_>,
+    weights_size: usize,
+) -> String {
     let cost = compiled.plan.cost(1);
     let online = cost.online();
-    print(
-        out,
-        &format!(
-            "{plan}: public plan {digest}, {size} bytes\n\
-             {weights}: the server's weights, {weights_size} bytes; keep them with the server\n\
-             one inference: {up} bytes up, {down} down, {flights} flights; its random OTs by \
-             {extension}: {ots} bytes; set-up: {setup} bytes\n\
-             heqc report {plan} shows every step\n",
-            plan = arguments.output.display(),
-            digest = compiled.plan.digest(),
-            size = compiled.plan_bytes.len(),
-            weights = weights_path.display(),
-            weights_size = weights.len(),
-            up = online.bytes_up,
-            down = online.bytes_down,
-            flights = online.flights,
-            extension = compiled.plan.spec().ot,
-            ots = cost.correlations.bytes(),
-            setup = cost.setup.bytes(),
-        ),
+    let search = &options.plan.search;
+    let prediction = compiled.plan.predict(&search.situation());
+    let solver = &compiled.choices.solver;
+    format!(
+        "{plan}: public plan {digest}, {size} bytes\n\
+         {weights}: the server's weights, {weights_size} bytes; keep them with the server\n\
+         {choices}: why the plan is as it is; no run needs it\n\
+         one inference: {up} bytes up, {down} down, {flights} flights; its random OTs by \
+         {extension}: {ots} bytes; set-up: {setup} bytes\n\
+         predicted: {seconds:.3} s over {network} between two machines with {threads} threads \
+         ({machine}); {objective}, {status}, at most {gap:.2} % above the best\n\
+         heqc report {plan} shows every step\n",
+        plan = arguments.output.display(),
+        digest = compiled.plan.digest(),
+        size = compiled.plan_bytes.len(),
+        weights = default_path(&arguments.output).display(),
+        choices = choices::default_path(&arguments.output).display(),
+        up = online.bytes_up,
+        down = online.bytes_down,
+        flights = online.flights,
+        extension = compiled.plan.spec().ot,
+        ots = cost.correlations.bytes(),
+        setup = cost.setup.bytes(),
+        seconds = prediction.online_s(),
+        network = search.network,
+        threads = search.threads,
+        machine = search.profile.machine,
+        objective = search.objective,
+        status = solver.status,
+        gap = 100.0 * solver.gap,
     )
 }
 

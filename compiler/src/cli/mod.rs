@@ -4,14 +4,17 @@ mod args;
 mod check;
 mod compare;
 mod compile;
+mod diff;
 mod evaluate;
 mod ops;
+mod planner;
+mod report;
 mod simulate;
 
 use crate::pipeline::ExternalData;
-use args::{Arguments, Command, ReportArguments, ReportFormat};
+use args::{Arguments, Command};
 use clap::Parser;
-use heq_data::plan_files::{read_file, read_plan};
+use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, ExitStatus, printable};
 use std::ffi::OsString;
 use std::io::Write;
@@ -40,9 +43,10 @@ pub fn run(
         Command::Check(arguments) => check::run(&arguments, out, err).map(done),
         Command::Compare(arguments) => compare::run(&arguments, out, err),
         Command::Compile(arguments) => compile::run(&arguments, out, err).map(done),
+        Command::Diff(arguments) => diff::run(&arguments, out).map(done),
         Command::Evaluate(arguments) => evaluate::run(&arguments, out, err).map(done),
         Command::Ops(arguments) => ops::run(&arguments, out).map(done),
-        Command::Report(arguments) => report(&arguments, out).map(done),
+        Command::Report(arguments) => report::run(&arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out).map(done),
     };
     match result {
@@ -96,15 +100,6 @@ fn progress(done: usize, total: usize, err: &mut dyn Write) {
         let _ = write!(err, "\r{done} of {total} samples{end}");
         let _ = err.flush();
     }
-}
-
-fn report(arguments: &ReportArguments, out: &mut dyn Write) -> Result<(), Diagnostics> {
-    let plan = read_plan(&arguments.plan)?;
-    let text = match (arguments.json, arguments.format) {
-        (true, _) | (_, ReportFormat::Json) => format!("{:#}\n", crate::report::to_json(&plan)),
-        (false, ReportFormat::Table) => crate::report::to_table(&plan),
-    };
-    print(out, &text)
 }
 
 /// Writes results; a closed pipe is the reader's choice and no fault.

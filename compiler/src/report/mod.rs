@@ -1,119 +1,157 @@
-//! What a plan will cost, before anything runs: as a table and as JSON.
+//! What a plan will cost, before anything runs, and against what a run measured: as tables, JSON, an
+//! HTML page and SVG charts.
+//!
+//! Bytes and flights are exact; times and memory are predictions for a [`Situation`]. Every column is
+//! defined in docs/report.md.
 
+mod assumptions;
+mod charts;
+mod explain;
+pub(crate) mod grid;
+mod html;
 mod json;
+mod limits;
+mod measured;
+mod rows;
+mod svg;
 mod table;
+pub(crate) mod units;
+mod wide;
 
-pub use json::to_json;
-pub use table::to_table;
+pub use explain::unknown_layer;
+pub use limits::CostLimits;
+pub use measured::Measurement;
 
-use heq_ir::plan::cost::PartCost;
-use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan, RoundedStep};
-use heq_ir::secure::{Domain, Packing, ValueType};
+use crate::choices::{Choices, LayerChoices};
+use heq_ir::link::LinkProfile;
+use heq_ir::plan::Plan;
+use heq_ir::plan::cost::{PartCost, PlanCost};
+use heq_ir::predict::memory::{MemorySituation, PlanMemory};
+use heq_ir::predict::{CostProfile, PlanPrediction, Situation, WEIGHT_CACHE_BYTES};
+use rows::{ByMechanism, Row};
+use serde_json::Value;
 
-/// One row of the report: a step with its choices and cost.
-struct Row<'a> {
-    layer: &'a Layer,
-    /// Width of the activations that a linear step reads, in bits.
-    activation_bits: u32,
-    linear: Option<LinearStep<'a>>,
-    cost: PartCost,
-    shape: String,
-    /// Type of the first operand.
-    operand: Option<ValueType>,
-    /// Of a requantization that rounds early, how.
-    rounded: Option<RoundedStep>,
-    /// Bits that calibration data took of the accumulator, if its width was calibrated.
-    used_bits: Option<u32>,
+/// Order of the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortBy {
+    /// As the steps run.
+    #[default]
+    Order,
+    /// Most bytes first.
+    Bytes,
+    /// Most time first.
+    Time,
 }
 
-impl Row<'_> {
-    /// Bits that calibration data left free of the accumulator.
-    fn free_bits(&self) -> Option<u32> {
-        Some(self.layer.kind.acc_bits()?.saturating_sub(self.used_bits?))
+/// What a report is made for.
+#[derive(Clone, Debug)]
+pub struct ReportOptions<'a> {
+    /// The link that times are predicted for; none in memory.
+    pub link: Option<LinkProfile>,
+    /// Times of the machines.
+    pub profile: &'a CostProfile,
+    /// Threads of each party, at least 1.
+    pub threads: usize,
+    /// Whether both parties share one machine.
+    pub is_shared: bool,
+    /// Why the plan is as it is, or in a few words why that is not known.
+    pub choices: Result<&'a Choices, &'a str>,
+    /// What a run measured.
+    pub measured: Option<&'a Measurement>,
+    /// Order of the rows of tables.
+    pub sort: SortBy,
+}
+
+/// The plan with its cost and predictions.
+pub struct Report<'a> {
+    plan: &'a Plan,
+    options: ReportOptions<'a>,
+    cost: PlanCost,
+    online: PartCost,
+    prediction: PlanPrediction,
+    memory: PlanMemory,
+    rows: Vec<Row<'a>>,
+}
+
+impl<'a> Report<'a> {
+    /// The report of `plan` for one inference.
+    #[must_use]
+    pub fn new(plan: &'a Plan, options: ReportOptions<'a>) -> Self {
+        let situation = Situation {
+            profile: options.profile,
+            link: options.link,
+            threads: options.threads.max(1),
+            is_shared: options.is_shared,
+        };
+        let cost = plan.cost(1);
+        let prediction = plan.predict(&situation);
+        let memory = plan.memory(&MemorySituation {
+            weight_cache_bytes: WEIGHT_CACHE_BYTES as u64,
+            threads: situation.threads,
+        });
+        let rows = rows::rows(plan, &cost, &prediction, &memory);
+        Self { plan, online: cost.online(), options, cost, prediction, memory, rows }
     }
-}
 
-fn rows(plan: &Plan) -> impl Iterator<Item = Row<'_>> {
-    let cost = plan.cost(1);
-    plan.layers().iter().zip(cost.layers).enumerate().map(|(index, (layer, cost))| Row {
-        layer,
-        activation_bits: activation_bits(plan, layer),
-        linear: plan.linear_step(index),
-        operand: plan.operands(index).first().copied(),
-        rounded: plan.rounded_step(index),
-        used_bits: plan.observed_bits(index),
-        cost,
-        shape: plan.values().get(index + 1).map_or(String::new(), |value| value.shape.to_string()),
-    })
-}
-
-/// Width of the integers that a step reads: of the client's input, of the bits behind the shares, or
-/// of the shares themselves.
-fn activation_bits(plan: &Plan, layer: &Layer) -> u32 {
-    let mut layer = layer;
-    loop {
-        let Some(operand) = layer.operands.first() else { return 0 };
-        match plan.values().get(operand.0).map(|value| value.domain) {
-            Some(Domain::Client { range }) => return range.bits(),
-            Some(Domain::Boolean { bits, .. }) => return bits,
-            Some(Domain::Arithmetic { bits, .. }) => {
-                // Values are numbered after their makers, and a maker reads an earlier value.
-                let Some(maker) = operand.0.checked_sub(1) else { return bits };
-                layer = &plan.layers()[maker];
-                if matches!(layer.kind, LayerKind::Combine(_)) {
-                    return bits;
-                }
+    /// Indices of the rows in the order that was asked for.
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        match self.options.sort {
+            SortBy::Order => {}
+            SortBy::Bytes => {
+                order.sort_by_key(|&at| std::cmp::Reverse(self.rows[at].bytes.total()));
             }
-            _ => return 0,
+            SortBy::Time => {
+                let wall = |at: usize| self.rows[at].time.wall_s;
+                order.sort_by(|&a, &b| wall(b).total_cmp(&wall(a)));
+            }
         }
+        order
+    }
+
+    /// Bytes of all rows by what they are for.
+    fn bytes(&self) -> ByMechanism {
+        let mut sum = ByMechanism::default();
+        self.rows.iter().for_each(|row| sum += row.bytes);
+        sum
+    }
+
+    /// Bytes of an inference, both ways, the random OTs that are made for it included.
+    fn inference_bytes(&self) -> u64 {
+        self.online.bytes() + self.cost.correlations.bytes()
+    }
+
+    fn choices(&self) -> Option<&'a Choices> {
+        self.options.choices.ok()
+    }
+
+    fn layer_choices(&self, index: usize) -> Option<&'a LayerChoices> {
+        self.choices()?.layers.iter().find(|layer| layer.step == index)
     }
 }
 
-/// What an opening reveals.
-fn opened(operand: Option<ValueType>) -> String {
-    operand.map_or(String::new(), |operand| operand.domain.to_string())
+/// The situation of a report for which nothing else is known: wide area network, two threads.
+fn plain_report<'a>(plan: &'a Plan, profile: &'a CostProfile) -> Report<'a> {
+    let options = ReportOptions {
+        link: Some(LinkProfile::WAN),
+        profile,
+        threads: 2,
+        is_shared: false,
+        choices: Err("none was given"),
+        measured: None,
+        sort: SortBy::Order,
+    };
+    Report::new(plan, options)
 }
 
-/// Widths that matter to a step, in the report's short form.
-fn bits(row: &Row<'_>) -> String {
-    let free = row.free_bits().map_or(String::new(), |bits| format!(", {bits} free"));
-    match &row.layer.kind {
-        LayerKind::Linear { op, .. } => {
-            let packing = match op.packing {
-                Packing::None => String::new(),
-                packing @ (Packing::WithinChannel { .. } | Packing::CrossChannel { .. }) => {
-                    format!(" {packing}")
-                }
-            };
-            let dropped = match op.rounded_bits {
-                0 => String::new(),
-                bits => format!(" d{bits}"),
-            };
-            format!(
-                "W{}A{} m{} acc{}{dropped}{packing}{free}",
-                op.weight_bits, row.activation_bits, op.multiplier_bits, op.acc_bits
-            )
-        }
-        LayerKind::Requantize { widths, form, .. } => {
-            let (l, s, b) = (widths.acc_bits, widths.shift, widths.result_bits);
-            let rounded = row.rounded.map_or(String::new(), |rounded| {
-                format!(", off by one {:.1e}", rounded.probability)
-            });
-            format!("{l} >> {s} -> {b}, {form}{rounded}")
-        }
-        LayerKind::Combine(op) => format!("{} terms, acc{}{free}", op.terms.len(), op.acc_bits),
-        LayerKind::Table { widths, .. } => {
-            format!("{} -> {}", widths.input_bits, widths.result_bits)
-        }
-        LayerKind::ToArithmetic { bits, form } => format!("mod 2^{bits}, {form}"),
-        LayerKind::ToBoolean { bits, .. } => format!("{bits} bits"),
-        LayerKind::MaxPool { window, .. } => {
-            format!("{}x{} window", window.kernel[0], window.kernel[1])
-        }
-        LayerKind::Open => opened(row.operand),
-        LayerKind::Top { k } => {
-            format!("{k} of {}", row.operand.map_or(0, |operand| operand.shape.channels))
-        }
-        LayerKind::View(_) | LayerKind::Reshape(_) | LayerKind::Concat => String::new(),
-    }
+/// The report of a plan of which nothing else is known, as a `heq-report/1` document.
+#[must_use]
+pub fn to_json(plan: &Plan) -> Value {
+    plain_report(plan, &CostProfile::default()).to_json()
+}
+
+/// The report of a plan of which nothing else is known, as a table.
+#[must_use]
+pub fn to_table(plan: &Plan) -> String {
+    plain_report(plan, &CostProfile::default()).to_table()
 }

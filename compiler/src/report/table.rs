@@ -1,210 +1,267 @@
-//! The report as a table for people: assumptions first, then a row a step, then totals.
+//! The report as text for people: assumptions first, then a row a step, totals, what the client is
+//! told, advice.
 
-use super::{bits, rows};
-use comfy_table::{CellAlignment, Table, presets};
-use heq_ir::diagnostic::{cell, printable};
-use heq_ir::layout::{ConvTile, GroupPlacement};
-use heq_ir::params::security::COMPUTATIONAL_SECURITY_BITS;
-use heq_ir::params::{KeySwitchSpec, RlweParams};
-use heq_ir::plan::cost::{LinearOperations, PartCost};
-use heq_ir::plan::reveal::Reveal;
-use heq_ir::plan::{AccStrategy, LinearStep, Plan};
-use heq_ir::rounding::AccRounding;
-use std::fmt::Write as _;
+use super::grid::{Align, Grid, paragraph};
+use super::rows::{Row, short_bits, short_step};
+use super::units::{bytes, count, percent, seconds, share};
+use super::{Report, assumptions};
+use heq_ir::diagnostic::printable;
+use heq_ir::plan::cost::PartCost;
+use heq_ir::predict::{Bound, PartPrediction};
 
-const COLUMNS: [&str; 16] = [
-    "#",
-    "operator",
-    "name",
-    "kernel",
-    "bits",
-    "out",
-    "N",
-    "log2 q",
-    "tile",
-    "cts up/down",
-    "drop",
-    "NTTs",
-    "switches",
-    "bytes up",
-    "bytes down",
-    "flights",
+/// Where paragraphs begin.
+const INDENT: usize = 13;
+
+/// Columns of the table, all of which fit; the name gives way.
+const COLUMNS: [(&str, Align); 11] = [
+    ("#", Align::Right),
+    ("layer", Align::Left),
+    ("step", Align::Left),
+    ("bits", Align::Left),
+    ("up", Align::Right),
+    ("down", Align::Right),
+    ("OTs", Align::Right),
+    ("fl", Align::Right),
+    ("time", Align::Right),
+    ("bound", Align::Left),
+    ("%", Align::Right),
 ];
 
-/// Columns from this one on are numbers.
-const FIRST_NUMBER: usize = 6;
+/// What the short words mean.
+const LEGEND: &str = "conv and matmul: N/log2 q, * several elements a coefficient, + merged responses; \
+                      OTs: bytes of random OTs both ways, pro rata; fl: flights; %: share of the bytes";
 
-/// The report of a plan.
-#[must_use]
-pub fn to_table(plan: &Plan) -> String {
-    let cost = plan.cost(1);
-    let spec = plan.spec();
-    let mut text = format!(
-        "model {}   plan {}\n\
-         input {} {}   output {}, opened to the client\n\
-         accumulators {}   failure and leakage at most 2^-{} an inference   {} bit security\n\
-         {}{}bytes are on the wire, headers included; up is client to server\n\n",
-        printable(&spec.model),
-        plan.digest(),
-        printable(&spec.input.name),
-        spec.input.shape,
-        opened(plan),
-        spec.acc_strategy,
-        spec.error_budget_log2,
-        COMPUTATIONAL_SECURITY_BITS,
-        calibration(plan),
-        rounding(plan),
-    );
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(COLUMNS);
-    for (index, row) in rows(plan).enumerate() {
-        let linear = row.linear.as_ref().map_or_else(Default::default, |step| {
-            linear_cells(step, &plan.linear_operations(index).unwrap_or_default())
-        });
-        let [degree, modulus, tile, ciphertexts, drop, transforms, switches] = linear;
-        table.add_row([
-            (index + 1).to_string(),
-            printable(&row.layer.operator),
-            cell(&row.layer.name),
-            row.layer.kind.kernel().to_owned(),
-            bits(&row),
-            row.shape,
-            degree,
-            modulus,
-            tile,
-            ciphertexts,
-            drop,
-            transforms,
-            switches,
-            row.cost.bytes_up.to_string(),
-            row.cost.bytes_down.to_string(),
-            row.cost.flights.to_string(),
-        ]);
+/// The column that gives way.
+const NAME: usize = 1;
+
+/// What a step is bound by, in a word that fits.
+pub(super) fn bound_word(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Bandwidth => "link",
+        Bound::Latency => "RTT",
+        Bound::RandomOts => "OTs",
+        Bound::Nothing | Bound::ClientCpu | Bound::ServerCpu => bound.name(),
     }
-    for column in table.column_iter_mut().skip(FIRST_NUMBER) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    text.push_str(&table.to_string());
-    text.push('\n');
-    line(&mut text, "one inference", &cost.online());
-    line(&mut text, "its random OTs", &cost.correlations);
-    line(&mut text, "set-up, once a session", &cost.setup);
-    for (set, params) in plan.rlwe().iter().enumerate() {
-        let galois_keys = plan.galois_spacings(set).len() as u64;
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "  of it the keys for N = {}, log2 q = {}: {} bytes to encrypt zeros, {} of {galois_keys} \
-             Galois keys",
-            params.ring_degree(),
-            modulus(params),
-            params.polynomial_bytes(0),
-            galois_keys * params.galois_key_bytes(),
-        );
-    }
-    let rots = plan.rots();
-    let _ = writeln!(
-        text,
-        "random OTs an inference: {} sent by the server, {} by the client, made ahead by {}: {:.2} bytes a \
-         row, {} bytes of the set-up",
-        rots.server_sends,
-        rots.client_sends,
-        spec.ot,
-        spec.ot.bytes_per_row(),
-        2 * spec.ot.setup_bytes().iter().sum::<u64>(),
-    );
-    text
 }
 
-/// What the client learns.
-fn opened(plan: &Plan) -> String {
-    let values = format!("{} of {} values", printable(&plan.spec().output_name), plan.classes());
-    match plan.reveal() {
-        Reveal::Logits => values,
-        Reveal::Top { k: 1 } => format!("{values}: the index of the largest and no value"),
-        Reveal::Top { k } => {
-            format!("{values}: the indices of the {k} largest in order and no value")
+impl Report<'_> {
+    /// The report as text.
+    #[must_use]
+    pub fn to_table(&self) -> String {
+        let mut text = self.head();
+        text.push_str(&self.steps());
+        self.finish(text)
+    }
+
+    /// The report as text, with every column and as wide as they are.
+    #[must_use]
+    pub fn to_wide_table(&self) -> String {
+        let mut text = self.head();
+        text.push_str(&self.all_columns());
+        self.finish(text)
+    }
+
+    fn head(&self) -> String {
+        let paragraphs = self.assumptions();
+        let lines =
+            paragraphs.iter().map(|(label, text)| paragraph(label, &printable(text), INDENT));
+        lines.collect::<String>() + "\n"
+    }
+
+    fn finish(&self, mut text: String) -> String {
+        text.push('\n');
+        text.push_str(&self.totals());
+        text.push_str(&self.keys());
+        if let Some(measured) = self.options.measured {
+            text.push('\n');
+            text.push_str(&self.measured_table(measured));
         }
+        text.push_str("\nWhat the plan tells the client\n");
+        for (label, told) in self.disclosure() {
+            text.push_str(&paragraph(&format!("  {label}"), &printable(&told), INDENT));
+        }
+        text.push('\n');
+        text.push_str(&self.advice());
+        text
     }
-}
 
-/// What calibrated widths rest on, as a line of its own; nothing of other widths.
-fn calibration(plan: &Plan) -> String {
-    let spec = plan.spec();
-    let (AccStrategy::Calibrated { margin_bits }, Some(calibration)) =
-        (spec.acc_strategy, &spec.calibration)
-    else {
-        return String::new();
-    };
-    format!(
-        "widths are empirical, what {} samples took and --margin {margin_bits}: on other data a sum may \
-         overflow, and the result is then wrong without an error; \"free\" is what the samples left\n",
-        calibration.samples
-    )
-}
-
-/// What early rounding may change, as a line of its own; nothing if all is exact.
-fn rounding(plan: &Plan) -> String {
-    match plan.spec().rounding {
-        AccRounding::Exact => String::new(),
-        rule @ AccRounding::Within { .. } => format!(
-            "rounding {rule}: d low bits of accumulators are dropped early; about {:.1} requantized \
-             elements an inference are off by one, fewer where results are clamped\n",
-            plan.differing_elements()
-        ),
+    fn steps(&self) -> String {
+        let mut grid = Grid::new(&COLUMNS);
+        let whole = self.bytes().total() as f64;
+        let mut last = None;
+        for at in self.order() {
+            let row = &self.rows[at];
+            if row.is_local() {
+                continue;
+            }
+            // The steps of a node follow each other: its name stands at the first.
+            let name = row.layer.name.as_str();
+            let shown = if last == Some(name) { String::new() } else { printable(name) };
+            last = Some(name);
+            grid.row([
+                (row.index + 1).to_string(),
+                shown,
+                short_step(row),
+                short_bits(row),
+                bytes(row.cost.bytes_up),
+                bytes(row.cost.bytes_down),
+                bytes(row.bytes.rots()),
+                row.cost.flights.to_string(),
+                seconds(row.time.wall_s),
+                bound_word(row.time.bound).to_owned(),
+                percent(share(row.bytes.total() as f64, whole)).replace(" %", ""),
+            ]);
+        }
+        grid.rule();
+        let online = &self.online;
+        let cells = [
+            "all".to_owned(),
+            String::new(),
+            String::new(),
+            bytes(online.bytes_up),
+            bytes(online.bytes_down),
+            bytes(self.bytes().rots()),
+            online.flights.to_string(),
+            seconds(self.prediction.online_s()),
+            String::new(),
+            "100".to_owned(),
+        ];
+        grid.row(std::iter::once(String::new()).chain(cells));
+        let mut text = grid.render(Some(NAME));
+        text.push_str(&paragraph("", LEGEND, 0));
+        text.push_str(&self.folded());
+        text
     }
-}
 
-/// N, `log2 q`, tile, requests and responses, dropped bits, transforms of both parties without those
-/// of weights, key switches.
-fn linear_cells(step: &LinearStep<'_>, operations: &LinearOperations) -> [String; 7] {
-    let LinearStep { choice, params, layout, .. } = step;
-    let counts = layout.counts();
-    let (client, server) = (&operations.client, &operations.server);
-    [
-        params.ring_degree().to_string(),
-        modulus(params),
-        tile(&choice.tile),
-        format!("{}/{}", counts.requests(), counts.responses()),
-        format!("{}/{}", choice.request_drop_bits, choice.response_drop_bits),
-        (client.transforms + server.transforms).to_string(),
-        server.key_switches.to_string(),
-    ]
-}
-
-/// `log2 q`, and with key switching that of the special prime and the number of digits.
-fn modulus(params: &RlweParams) -> String {
-    let bits = params.modulus_bits();
-    match params.spec().key_switch {
-        Some(KeySwitchSpec { special_bits, digits }) => format!("{bits}+{special_bits}:{digits}"),
-        None => bits.to_string(),
+    /// Steps that are not shown.
+    fn folded(&self) -> String {
+        let local: Vec<&Row<'_>> = self.rows.iter().filter(|row| row.is_local()).collect();
+        if local.is_empty() {
+            return String::new();
+        }
+        let time = local.iter().map(|row| row.time.wall_s).sum();
+        let what = count(local.len(), "local step");
+        let note = format!(
+            "{what} without traffic, {} together, not shown; --wide has all",
+            seconds(time)
+        );
+        paragraph("", &note, 0)
     }
-}
 
-/// A tile as `rows x columns` of outputs, then planes to kernels, of so many groups (`*` beside each
-/// other in a slot, `**` apart from each other), and how many leaves a response merges.
-fn tile(tile: &ConvTile) -> String {
-    let [rows, columns] = tile.output;
-    let groups = match (tile.groups, tile.placement) {
-        (1, _) => String::new(),
-        (groups, GroupPlacement::Dense) => format!(" *{groups}"),
-        (groups, GroupPlacement::Spread) => format!(" **{groups}"),
-    };
-    let merged = if tile.merge_levels > 0 {
-        format!(" /{}", 1_u32 << tile.merge_levels)
-    } else {
-        String::new()
-    };
-    format!("{rows}x{columns} {}>{}{groups}{merged}", tile.planes, tile.kernels)
-}
+    fn totals(&self) -> String {
+        let mut grid = Grid::new(&[
+            ("", Align::Left),
+            ("up", Align::Right),
+            ("down", Align::Right),
+            ("both", Align::Right),
+            ("flights", Align::Right),
+            ("time", Align::Right),
+            ("client CPU", Align::Right),
+            ("server CPU", Align::Right),
+            ("network", Align::Right),
+        ]);
+        for (what, cost, time) in self.parts() {
+            grid.row([
+                what.to_owned(),
+                bytes(cost.bytes_up),
+                bytes(cost.bytes_down),
+                bytes(cost.bytes()),
+                cost.flights.to_string(),
+                seconds(time.wall_s),
+                seconds(time.client_cpu_s),
+                seconds(time.server_cpu_s),
+                seconds(time.network_s),
+            ]);
+        }
+        let mut text = grid.render(None);
+        text.push_str(&paragraph("", &self.ots(), 0));
+        text.push_str(&paragraph("", &self.memory_text(), 0));
+        text
+    }
 
-fn line(text: &mut String, what: &str, cost: &PartCost) {
-    let _ = writeln!(
-        text,
-        "{what:<22} {:>10} bytes up  {:>10} down  {:>10} in all  {:>4} flights",
-        cost.bytes_up,
-        cost.bytes_down,
-        cost.bytes(),
-        cost.flights,
-    );
+    /// The parts of a session with their cost and time: an inference, its random OTs, the set-up.
+    pub(super) fn parts(&self) -> [(&'static str, PartCost, PartPrediction); 3] {
+        let layers = &self.prediction.layers;
+        let sum = |figure: fn(&PartPrediction) -> f64| layers.iter().map(figure).sum();
+        let online = PartPrediction {
+            client_cpu_s: sum(|part| part.client_cpu_s),
+            server_cpu_s: sum(|part| part.server_cpu_s),
+            network_s: sum(|part| part.network_s),
+            waited_s: sum(|part| part.waited_s),
+            wall_s: self.prediction.online_s(),
+            bound: Bound::Nothing,
+        };
+        [
+            ("one inference", self.online, online),
+            ("its random OTs, beside it", self.cost.correlations, self.prediction.correlations),
+            ("set-up, once a session", self.cost.setup, self.prediction.setup),
+        ]
+    }
+
+    /// How random OTs are made.
+    pub(super) fn ots(&self) -> String {
+        let (rots, ot) = (self.plan.rots(), self.plan.spec().ot);
+        format!(
+            "random OTs: {} sent by the server, {} by the client, made by {ot} in {}, {:.2} bytes a row; \
+             {} of the set-up",
+            rots.server_sends,
+            rots.client_sends,
+            count(self.plan.rot_chunks().len(), "exchange"),
+            ot.bytes_per_row(),
+            bytes(2 * ot.setup_bytes().iter().sum::<u64>()),
+        )
+    }
+
+    /// Peak memory of both parties.
+    pub(super) fn memory_text(&self) -> String {
+        let (client, server) = (&self.memory.client, &self.memory.server);
+        format!(
+            "memory at most: client {}, server {}, of which {} and {} are held throughout",
+            bytes(client.peak()),
+            bytes(server.peak()),
+            bytes(client.kept),
+            bytes(server.kept),
+        )
+    }
+
+    /// The keys of the set-up.
+    fn keys(&self) -> String {
+        let sets = self.plan.rlwe().iter().enumerate();
+        sets.map(|(set, params)| {
+            let galois_keys = self.plan.galois_spacings(set).len() as u64;
+            let merging = match galois_keys {
+                0 => String::new(),
+                keys => {
+                    format!(", {} of {keys} Galois keys", bytes(keys * params.galois_key_bytes()))
+                }
+            };
+            let text = format!(
+                "keys of the set-up for N = {}, log2 q = {}: {} to encrypt zeros{merging}",
+                params.ring_degree(),
+                params.modulus_bits(),
+                bytes(params.polynomial_bytes(0)),
+            );
+            paragraph("", &text, 0)
+        })
+        .collect()
+    }
+
+    fn advice(&self) -> String {
+        let Some(choices) = self.choices() else {
+            let why = self.options.choices.err().unwrap_or_default();
+            return paragraph("advice", &format!("none: {}", printable(why)), INDENT);
+        };
+        let mut text = String::from("What would save most\n");
+        for (index, advice) in choices.advice.iter().take(assumptions::ADVICE).enumerate() {
+            let saves = assumptions::advice_text(advice);
+            text.push_str(&paragraph(&format!("  {}.", index + 1), &printable(&saves), 5));
+        }
+        if choices.advice.is_empty() {
+            text.push_str("  no change that was tried saves anything\n");
+        }
+        if let Some(fixed) = self.against_fixed() {
+            text.push_str(&paragraph("  -", &printable(&fixed), 5));
+        }
+        text
+    }
 }

@@ -98,21 +98,21 @@ fn every_rule_is_checked() {
     let cases: [(&str, Change); 49] = [
         ("has 0 steps", |spec| spec.layers.clear()),
         ("below 128-bit security", |spec| {
-            *spec.rlwe.last_mut().unwrap() = RlweSpec::new(2048, 54);
+            spec.rlwe = vec![RlweSpec::new(2048, 54)];
         }),
         ("below 128-bit security", |spec| {
             // The special prime counts.
             let key_switch = Some(KeySwitchSpec { special_bits: 20, digits: 2 });
-            *spec.rlwe.last_mut().unwrap() = RlweSpec { key_switch, ..RlweSpec::new(2048, 34) };
+            spec.rlwe = vec![RlweSpec { key_switch, ..RlweSpec::new(2048, 34) }];
         }),
         ("key switching with 9 digits", |spec| {
             let key_switch = Some(KeySwitchSpec { special_bits: 17, digits: 9 });
-            *spec.rlwe.last_mut().unwrap() = RlweSpec { key_switch, ..RlweSpec::new(2048, 36) };
+            spec.rlwe = vec![RlweSpec { key_switch, ..RlweSpec::new(2048, 36) }];
         }),
         ("no room for so many leaves", |spec| first_choice(spec).tile.merge_levels = 11),
         ("is not one of", |spec| spec.rlwe[0].ring_degree = 2047),
         ("is outside", |spec| {
-            *spec.rlwe.last_mut().unwrap() = RlweSpec::new(8192, 121);
+            spec.rlwe = vec![RlweSpec::new(8192, 121)];
         }),
         ("do not ascend", |spec| spec.rlwe = vec![spec.rlwe[0]; 10]),
         ("has 1000 parameter sets", |spec| spec.rlwe = vec![spec.rlwe[0]; 1000]),

@@ -11,15 +11,20 @@ mod rounding;
 use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::PlanOptions;
 use heq_compiler::pipeline::ImportOptions;
+use heq_compiler::select::options::Objective;
 use heq_compiler::select::ot::OtRule;
+use heq_ir::link::LinkProfile;
 use heq_ir::plan::codec::encode_weights;
 use heq_ir::plan::cost::PartCost;
 use heq_ir::plan::{AccStrategy, HELLO_BYTES, OtExtension};
+use heq_ir::predict::{CostProfile, Situation};
 use heq_ir::traffic::{self, RotCounts};
 use heq_ot::silent::SilentConfig;
 use heq_ot::softspoken::SoftSpokenConfig;
 use heq_runtime::stats::Measured;
-use heq_tests::{compile_bytes, compiled_lenet, lenet, plan_options, run_both, samples};
+use heq_tests::{
+    compile_bytes, compile_lenet, compiled_lenet, lenet, plan_options, run_both, samples,
+};
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -55,6 +60,35 @@ fn bytes_flights_and_operations_are_exact_by_step_at_both_parties() {
                 check_part(&name, &cost.layers[index], measured);
             }
             check_part("all steps", &cost.online(), &stats.online());
+        }
+    }
+}
+
+/// The simulation of time moves what the plan counts, and knows a time for every step that sends.
+#[test]
+fn predicted_times_are_of_all_that_is_sent() {
+    let compiled = compiled_lenet(AccStrategy::WeightAware);
+    let cost = compiled.plan.cost(1);
+    let parts = [cost.setup, cost.correlations, cost.online()];
+    let bytes: [u64; 2] = [
+        parts.iter().map(|part| part.bytes_up).sum(),
+        parts.iter().map(|part| part.bytes_down).sum(),
+    ];
+    let profile = CostProfile::default();
+    for link in [None, Some(LinkProfile::LAN), Some(LinkProfile::WAN)] {
+        for (threads, is_shared) in [(1, true), (2, true), (2, false)] {
+            let situation = Situation { profile: &profile, link, threads, is_shared };
+            let times = compiled.plan.predict(&situation);
+            assert_eq!(times.wire_bytes, bytes);
+            assert_eq!(times.layers.len(), cost.layers.len());
+            for (time, layer) in times.layers.iter().zip(&cost.layers) {
+                assert_eq!(time.wall_s > 0.0, layer.bytes() > 0);
+                let parts_s = time.network_s + time.waited_s;
+                assert!(parts_s <= time.wall_s * (1.0 + 1e-9), "{time:?}");
+            }
+            let latencies = link.map_or(0.0, |link| link.rtt().as_secs_f64() / 2.0);
+            assert!(times.online_s() >= latencies * cost.online().flights as f64);
+            assert_eq!(compiled.plan.predict(&situation), times);
         }
     }
 }
@@ -119,7 +153,9 @@ fn the_plan_knows_the_sizes_of_the_ot_layer() {
 
 #[test]
 fn one_lenet_inference_moves_at_most_half_a_megabyte() {
-    let cost = compiled_lenet(AccStrategy::WeightAware).plan.cost(1);
+    let mut options = plan_options(AccStrategy::WeightAware);
+    options.search.objective = Objective::Bytes;
+    let cost = compile_lenet(&options).plan.cost(1);
     assert!(cost.online().bytes() <= 500_000, "{} bytes", cost.online().bytes());
 }
 

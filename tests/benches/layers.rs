@@ -20,6 +20,7 @@ mod bench;
 use bench::Report;
 use heq_compiler::compile::compile_network;
 use heq_compiler::lower::plan::Compiled;
+use heq_compiler::select::options::Objective;
 use heq_he::Ring;
 use heq_ir::plan::{AccStrategy, Plan};
 use heq_net::{Channel, tcp};
@@ -44,16 +45,12 @@ const WIDTHS: [Widths; 3] = [
     Widths { weight_bits: 8, activation_bits: 8 },
 ];
 
-/// Rows of a layer: memory for transformed weights as `heq-run` has it by default, none, and a plan for
-/// which a byte is worth ten microseconds of computation.
+/// Rows of a layer: memory for transformed weights as `heq-run` has it by default, none, and a plan of
+/// the fewest bytes.
 const MODES: [Mode; 3] = [
-    Mode { suffix: "", cache_bytes: WEIGHT_CACHE_BYTES, bytes_per_microsecond: None },
-    Mode { suffix: " on the fly", cache_bytes: 0, bytes_per_microsecond: None },
-    Mode {
-        suffix: " fewest bytes",
-        cache_bytes: WEIGHT_CACHE_BYTES,
-        bytes_per_microsecond: Some(0.1),
-    },
+    Mode { suffix: "", cache_bytes: WEIGHT_CACHE_BYTES, objective: Objective::Latency },
+    Mode { suffix: " on the fly", cache_bytes: 0, objective: Objective::Latency },
+    Mode { suffix: " fewest bytes", cache_bytes: WEIGHT_CACHE_BYTES, objective: Objective::Bytes },
 ];
 
 /// How a row is planned and run.
@@ -61,7 +58,7 @@ const MODES: [Mode; 3] = [
 struct Mode {
     suffix: &'static str,
     cache_bytes: usize,
-    bytes_per_microsecond: Option<f64>,
+    objective: Objective,
 }
 
 /// Inferences of the session that plans are made for: keys hardly count.
@@ -100,9 +97,7 @@ impl Task {
         let network = one_layer(self.shape.geometry, self.widths);
         let mut options = plan_options(AccStrategy::WeightAware);
         options.search.inferences = INFERENCES;
-        if let Some(price) = self.mode.bytes_per_microsecond {
-            options.search.bytes_per_microsecond = price;
-        }
+        options.search.objective = self.mode.objective;
         compile_network(&network, &options)
             .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
     }

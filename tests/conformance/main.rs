@@ -47,7 +47,7 @@ fn check_exact(network: &IntegerNetwork, acc_strategy: AccStrategy) -> Plan {
 /// [`check_exact`] with a rule of packing.
 fn check_packed(network: &IntegerNetwork, acc_strategy: AccStrategy, packing: PackingRule) -> Plan {
     let mut options = plan_options(acc_strategy);
-    options.search.packing = packing;
+    options.search.restriction.packing = packing;
     let compiled = compile_network(network, &options)
         .unwrap_or_else(|error| panic!("{}: {error}", network.name));
     let samples = samples_of(network);
@@ -121,7 +121,7 @@ fn check_calibrated(
     samples: &[Vec<i64>],
 ) -> (Plan, u64) {
     let mut options = plan_options(AccStrategy::Calibrated { margin_bits: 0 });
-    options.search.packing = packing;
+    options.search.restriction.packing = packing;
     let calibration = as_samples(calibration);
     let compiled = compile_calibrated(network, &options, &calibration, &mut |_, _| {});
     let compiled = compiled.unwrap_or_else(|error| panic!("{}: {error}", network.name));

@@ -6,6 +6,7 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+mod presets;
 mod programs;
 
 use heq_compiler::compile::{CompileOptions, compile};

@@ -45,25 +45,28 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// Prints the `heq-bench/1` document, with machine, load and commit, if it is wanted.
+    /// Prints the document if it is wanted.
     pub(crate) fn finish(self) {
-        if !self.is_json {
-            return;
+        if self.is_json {
+            println!("{}", self.document());
         }
+    }
+
+    /// The `heq-bench/1` document, with machine, load and commit.
+    pub(crate) fn document(&self) -> Value {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let cpus = read("/proc/cpuinfo");
         let model =
             cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
         let git = Command::new("git").args(["rev-parse", "HEAD"]).output();
         let commit = git.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        let document = json!({
+        json!({
             "schema": "heq-bench/1",
             "machine": model,
             "load": read("/proc/loadavg").split(' ').next(),
             "commit": commit.unwrap_or_default(),
             "command": format!("cargo xtask bench {} --json", self.name),
             "rows": self.rows,
-        });
-        println!("{document}");
+        })
     }
 }

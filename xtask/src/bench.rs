@@ -6,20 +6,22 @@ use crate::error::TaskError;
 use crate::run::{Reaped, cargo, describe};
 use std::io::Write;
 
-/// A benchmark: its name, and the package of the bench target of that name.
+/// A benchmark: its name, the package of the bench target of that name, and its options.
 struct Benchmark {
     name: &'static str,
     package: &'static str,
+    options: &'static [&'static str],
 }
 
 const BENCHMARKS: &[Benchmark] = &[
-    Benchmark { name: "layers", package: "heq-tests" },
-    Benchmark { name: "ot", package: "heq-ot" },
-    Benchmark { name: "requantize", package: "heq-runtime" },
+    Benchmark { name: "ladder", package: "heq-tests", options: &["--json", "--write"] },
+    Benchmark { name: "layers", package: "heq-tests", options: &["--json"] },
+    Benchmark { name: "ot", package: "heq-ot", options: &["--json"] },
+    Benchmark { name: "requantize", package: "heq-runtime", options: &["--json"] },
 ];
 
-/// Runs the benchmark that `arguments` name first. The others go to it: `--json`, and parts of the
-/// names of rows, of which it runs those that have one; every row without.
+/// Runs the benchmark that `arguments` name first. The others go to it: its options, models, and parts of
+/// the names of rows, of which it runs those that have one; every row without.
 ///
 /// The command is shown on `notes` and not with the results, which programs may read.
 ///
@@ -32,7 +34,7 @@ pub(crate) fn bench(arguments: &[&str], notes: &mut dyn Write) -> Result<(), Tas
     };
     let (name, rest) = arguments.split_first().ok_or_else(unknown)?;
     let found = BENCHMARKS.iter().find(|bench| bench.name == *name).ok_or_else(unknown)?;
-    if rest.iter().any(|argument| argument.starts_with('-') && *argument != "--json") {
+    if rest.iter().any(|argument| argument.starts_with('-') && !found.options.contains(argument)) {
         return Err(unknown());
     }
     let mut command = cargo(["bench", "--quiet", "-p", found.package, "--bench", found.name, "--"]);
@@ -47,7 +49,9 @@ mod tests {
 
     #[test]
     fn unknown_benchmarks_and_options_are_usage_errors() {
-        for arguments in [&[][..], &["layer"], &["--json"], &["layers", "--jsn"]] {
+        for arguments in
+            [&[][..], &["layer"], &["--json"], &["layers", "--jsn"], &["ot", "--write"]]
+        {
             let error = bench(arguments, &mut Vec::new()).unwrap_err();
             assert_eq!(error.exit_status(), 2, "{arguments:?}");
             assert!(error.to_string().contains("layers"), "{error}");

@@ -5,6 +5,7 @@ mod ci;
 mod demo;
 mod error;
 mod picture;
+mod report_page;
 mod run;
 mod tidy;
 
@@ -19,8 +20,15 @@ const TASKS: &str = "cargo xtask TASK
          parties, and the ratios to a peer's; ot: rates of random OTs on one core; requantize:
          requantization, max pooling and tables between two threads: bytes, flights, random OTs,
          time and memory; only rows with a NAME in theirs; as a table or heq-bench/1
+  bench ladder [MODEL.onnx...] [NAME...] [--json] [--write]
+         bytes of the models' linear layers under the presets cheetah, naive-quant, hequant and
+         best; without a MODEL those that HEQ_LADDER_MODELS lists, separated as in PATH; --write
+         puts the table into docs/results.md
   ci     everything that must hold before a change is merged: format, lints, tests, docs, tidy
   demo   compiles the example network and classifies a digit, server and client apart
+  report-page [MODEL.onnx...]
+         the HTML reports of the examples and of these models in headless Chromium at 1280 and 800
+         pixels: fails if anything does not fit, and leaves pictures in target/report-page
   tidy   the structure checks: module docs, dependency edges, citations, links, golden tests
 ";
 
@@ -32,6 +40,7 @@ fn main() -> ExitCode {
         ["bench", ref rest @ ..] => bench::bench(rest, &mut std::io::stderr()),
         ["ci"] => ci::ci(out),
         ["demo"] => demo::demo(out),
+        ["report-page", ref models @ ..] => report_page::report_page(models, out),
         ["tidy"] => tidy::tidy(out),
         _ => Err(TaskError::Usage { given: arguments.join(" ") }),
     };

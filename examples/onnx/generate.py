@@ -1,0 +1,288 @@
+"""Writes a quantized ONNX network with random weights: only shapes, widths and scales are real.
+
+    python3 examples/onnx/generate.py resnet32 --weight-bits 4 --activation-bits 4 -o resnet32_w4a4.onnx
+
+Needs onnx and numpy, nothing else. The same arguments give the same weights.
+"""
+
+import argparse
+import math
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 13
+IR_VERSION = 8
+
+
+class Quantizer:
+    """Integers of some bits: real value = scale * integer, no zero point."""
+
+    def __init__(self, bits, signed, scale):
+        self.bits, self.signed, self.scale = bits, signed, scale
+        self.low = -(1 << (bits - 1)) if signed else 0
+        self.high = self.low + (1 << bits) - 1
+        self.type = np.int8 if signed else np.uint8
+
+
+class Tensor:
+    """A tensor of reals under construction: its name, shape [C, H, W] and mean square."""
+
+    def __init__(self, name, shape, square, quantized=None):
+        self.name, self.shape, self.square, self.quantized = name, shape, square, quantized
+
+
+class Builder:
+    """Quantized layers. Weights are drawn so that every channel's sum has a deviation near 1 before
+    its activation, whatever its fan-in, and quantizers span what sums of that deviation take."""
+
+    def __init__(self, name, arguments, input_shape):
+        self.name, self.arguments = name, arguments
+        self.random = np.random.default_rng(arguments.seed)
+        self.nodes, self.initializers, self.count = [], [], 0
+        channels, height, width = input_shape
+        self.input = helper.make_tensor_value_info(
+            "input", TensorProto.FLOAT, [1, channels, height, width]
+        )
+        self.first = Tensor("input", input_shape, 1.0)
+
+    def constant(self, values, name="constant"):
+        self.count += 1
+        name = f"{name}_{self.count}"
+        self.initializers.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def node(self, operator, inputs, name=None, **attributes):
+        self.count += 1
+        name = name or f"{operator.lower()}_{self.count}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def scale(self, value):
+        """A scale of the wanted kind near value, or an array of them."""
+        if self.arguments.scales == "po2":
+            value = np.exp2(np.round(np.log2(value)))
+        return np.float32(value)
+
+    def quantize(self, tensor, bits, signed, name):
+        """QuantizeLinear, for fewer than 8 bits Clip, DequantizeLinear."""
+        deviation = math.sqrt(tensor.square)
+        high = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
+        # Two bits span less, so that more than the outliers differ from zero.
+        deviations = 3.0 if bits > 2 else 2.0
+        to = Quantizer(bits, signed, self.scale(deviations * deviation / high))
+        scale = self.constant(np.float32(to.scale), name + "_scale")
+        zero = self.constant(to.type(0), name + "_zero_point")
+        integers = self.node("QuantizeLinear", [tensor.name, scale, zero], name + "_quantized")
+        if bits < 8:
+            bounds = [self.constant(to.type(bound)) for bound in (to.low, to.high)]
+            integers = self.node("Clip", [integers, *bounds])
+        reals = self.node("DequantizeLinear", [integers, scale, zero], name + "_dequantized")
+        return Tensor(reals, tensor.shape, tensor.square, to)
+
+    def weights(self, shape, bits, square, name):
+        """DequantizeLinear of random integers, with a scale a channel; returns these, too."""
+        high = (1 << (bits - 1)) - 1
+        integers = self.random.integers(-high, high, size=shape, endpoint=True).astype(np.int8)
+        fan_in = int(np.prod(shape[1:]))
+        mean_square = high * (high + 1) / 3
+        channels = self.random.uniform(0.7, 1.4, size=shape[0])
+        scales = self.scale(channels / math.sqrt(fan_in * mean_square * square))
+        stored = self.constant(integers, name + "_weight")
+        if bits < 8:
+            bounds = [self.constant(np.int8(bound)) for bound in (-(high + 1), high)]
+            stored = self.node("Clip", [stored, *bounds])
+        scale = self.constant(scales, name + "_weight_scale")
+        zeros = self.constant(np.zeros(shape[0], np.int8), name + "_weight_zero_point")
+        reals = self.node("DequantizeLinear", [stored, scale, zeros], axis=0)
+        return reals, scales
+
+    def bias(self, count, scales, name):
+        """DequantizeLinear of random integers at the scale of sums."""
+        reals = self.random.normal(0.0, 0.1, size=count)
+        integers = np.round(reals / scales).astype(np.int32)
+        stored = self.constant(integers, name + "_bias")
+        scale = self.constant(scales, name + "_bias_scale")
+        zeros = self.constant(np.zeros(count, np.int32), name + "_bias_zero_point")
+        return self.node("DequantizeLinear", [stored, scale, zeros], axis=0)
+
+    def conv(self, tensor, name, out_channels, kernel, stride=1, groups=1, pad=None, bits=None):
+        """A convolution; its result has no quantizer yet."""
+        channels, height, width = tensor.shape
+        bits = bits or self.arguments.weight_bits
+        pad = kernel // 2 if pad is None else pad
+        shape = (out_channels, channels // groups, kernel, kernel)
+        weights, scales = self.weights(shape, bits, tensor.square, name)
+        bias = self.bias(out_channels, scales * tensor.quantized.scale, name)
+        result = self.node(
+            "Conv",
+            [tensor.name, weights, bias],
+            name,
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[pad] * 4,
+            group=groups,
+        )
+        size = [(extent + 2 * pad - kernel) // stride + 1 for extent in (height, width)]
+        return Tensor(result, (out_channels, *size), 1.0)
+
+    def activated(self, tensor, name, operator="Relu"):
+        """An activation and its quantizer."""
+        if operator == "Relu":
+            result = self.node("Relu", [tensor.name])
+        else:
+            bounds = [self.constant(np.float32(bound)) for bound in (0.0, 6.0)]
+            result = self.node("Clip", [tensor.name, *bounds])
+        positive = Tensor(result, tensor.shape, tensor.square)
+        quantized = self.quantize(positive, self.arguments.activation_bits, False, name)
+        quantized.square = tensor.square / 2
+        return quantized
+
+    def signed(self, tensor, name):
+        """A quantizer behind no activation."""
+        return self.quantize(tensor, self.arguments.activation_bits, True, name)
+
+    def add(self, a, b):
+        """A sum of two branches, without quantizers of their own."""
+        result = self.node("Add", [a.name, b.name])
+        return Tensor(result, a.shape, a.square + b.square)
+
+    def image(self):
+        """The input, quantized."""
+        return self.quantize(self.first, self.arguments.edge_bits, True, "image")
+
+    def classifier(self, tensor, classes):
+        """Average over all positions, quantizer, matrix product."""
+        pooled = Tensor(
+            self.node("GlobalAveragePool", [tensor.name]),
+            (tensor.shape[0], 1, 1),
+            tensor.square / 2,
+        )
+        flat = self.node("Flatten", [pooled.name], axis=1)
+        features = Tensor(flat, (tensor.shape[0], 1, 1), pooled.square)
+        is_signed = tensor.quantized.signed
+        features = self.quantize(features, self.arguments.edge_bits, is_signed, "features")
+        return self.dense(features, "classifier", classes, self.arguments.edge_bits)
+
+    def dense(self, tensor, name, outputs, bits=None):
+        """A matrix product; its result has no quantizer yet."""
+        shape = (outputs, int(np.prod(tensor.shape)))
+        bits = bits or self.arguments.weight_bits
+        weights, scales = self.weights(shape, bits, tensor.square, name)
+        bias = self.bias(outputs, scales * tensor.quantized.scale, name)
+        result = self.node("Gemm", [tensor.name, weights, bias], name, transB=1)
+        return Tensor(result, (outputs, 1, 1), 1.0)
+
+    def finish(self, tensor):
+        output = helper.make_tensor_value_info(
+            tensor.name, TensorProto.FLOAT, [1, tensor.shape[0]]
+        )
+        graph = helper.make_graph(
+            self.nodes, self.name, [self.input], [output], initializer=self.initializers
+        )
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opset, producer_name="heq")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model)
+        return model
+
+
+def basic_block(net, x, name, channels, stride):
+    """Two 3x3 convolutions around a shortcut that drops rows and columns and adds zero channels."""
+    y = net.activated(net.conv(x, name + "_conv1", channels, 3, stride), name + "_act1")
+    y = net.conv(y, name + "_conv2", channels, 3)
+    skip = x
+    if stride > 1 or x.shape[0] != channels:
+        starts, ends, axes, steps = [0, 0], [2**31 - 1] * 2, [2, 3], [stride] * 2
+        bounds = [net.constant(np.array(value, np.int64)) for value in (starts, ends, axes, steps)]
+        sliced = net.node("Slice", [x.name, *bounds])
+        more = channels - x.shape[0]
+        pads = net.constant(np.array([0, more // 2, 0, 0, 0, more - more // 2, 0, 0], np.int64))
+        padded = net.node("Pad", [sliced, pads], mode="constant")
+        skip = Tensor(padded, y.shape, x.square * x.shape[0] / channels)
+    return net.activated(net.add(y, skip), name + "_act2")
+
+
+def cifar_resnet(blocks):
+    """The ResNets of CIFAR: three stages of 16, 32 and 64 channels. [HZRS16, Section 4.2]"""
+
+    def build(net):
+        x = net.conv(net.image(), "stem", 16, 3, bits=net.arguments.edge_bits)
+        x = net.activated(x, "stem_act")
+        for stage, channels in enumerate((16, 32, 64)):
+            for block in range(blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = basic_block(net, x, f"stage{stage + 1}_block{block + 1}", channels, stride)
+        return net.classifier(x, 10)
+
+    return build, (3, 32, 32)
+
+
+def mobilenet_v2():
+    """Inverted residuals with linear bottlenecks, width 1.0. [SHZZC18, Table 2]"""
+    rows = [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]
+
+    def block(net, x, name, expansion, channels, stride):
+        y, hidden = x, expansion * x.shape[0]
+        if expansion > 1:
+            y = net.activated(net.conv(y, name + "_expand", hidden, 1), name + "_act1", "Relu6")
+        y = net.conv(y, name + "_depthwise", hidden, 3, stride, groups=hidden)
+        y = net.conv(net.activated(y, name + "_act2", "Relu6"), name + "_project", channels, 1)
+        if stride == 1 and x.shape[0] == channels:
+            y = net.add(y, x)
+        return net.signed(y, name + "_out")
+
+    def build(net):
+        x = net.conv(net.image(), "stem", 32, 3, 2, bits=net.arguments.edge_bits)
+        x = net.activated(x, "stem_act", "Relu6")
+        for stage, (expansion, channels, blocks, first) in enumerate(rows):
+            for index in range(blocks):
+                stride = first if index == 0 else 1
+                name = f"stage{stage + 1}_block{index + 1}"
+                x = block(net, x, name, expansion, channels, stride)
+        x = net.activated(net.conv(x, "head", 1280, 1), "head_act", "Relu6")
+        return net.classifier(x, 1000)
+
+    return build, (3, 224, 224)
+
+
+ARCHITECTURES = {
+    "mobilenetv2": mobilenet_v2(),
+    "resnet20": cifar_resnet(3),
+    "resnet32": cifar_resnet(5),
+}
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    bits = range(2, 9)
+    parser.add_argument("architecture", choices=sorted(ARCHITECTURES))
+    parser.add_argument("--weight-bits", type=int, choices=bits, default=4)
+    parser.add_argument("--activation-bits", type=int, choices=bits, default=4)
+    edges = "bits of the input, of what the classifier reads, and of the first and last weights"
+    parser.add_argument("--edge-bits", type=int, choices=bits, default=8, help=edges)
+    kinds = "any scales, or powers of two"
+    parser.add_argument("--scales", choices=["float", "po2"], default="float", help=kinds)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    build, input_shape = ARCHITECTURES[arguments.architecture]
+    net = Builder(arguments.architecture, arguments, input_shape)
+    onnx.save(net.finish(build(net)), arguments.output)
+
+
+if __name__ == "__main__":
+    main()

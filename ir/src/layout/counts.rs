@@ -116,7 +116,8 @@ impl LayoutCounts {
     }
 
     /// Responses of more than one leaf: each but the last has as many as can be merged.
-    fn merged_responses(&self) -> usize {
+    #[must_use]
+    pub fn merged_responses(&self) -> usize {
         match (self.merge_levels, self.responses()) {
             (0, _) | (_, 0) => 0,
             (_, responses) => responses - usize::from(self.leaves_of(responses - 1).len() == 1),

@@ -38,7 +38,7 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
 /// The search ends within this part of the best, or after so many nodes.
-pub const SOLVE_LIMITS: SolveLimits = SolveLimits { gap: 5e-4, nodes: 400 };
+pub const SOLVE_LIMITS: SolveLimits = SolveLimits { gap: 5e-4, nodes: 150 };
 
 impl SearchOptions {
     /// The views of the candidates, that of the objective first; random OTs are made by `ot`.

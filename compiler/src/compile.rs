@@ -9,7 +9,7 @@ use crate::lower::assign_domains::{Lowered, Packings, assign_domains};
 use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pipeline::{ImportOptions, import};
-use crate::select::limits::{Bounds, Figures, Limit, least_objective};
+use crate::select::limits::{Bounds, Figures, InferenceCost, Limit, least_objective};
 use crate::select::options::{Limits, Objective, SearchOptions};
 use crate::select::ot::OtRule;
 use crate::select::tables::tabulate_sums;
@@ -354,13 +354,12 @@ fn plan_bounded(
 
 /// What a plan is worth in the end: that which is minimised, as it is predicted of the plan as a whole.
 fn worth(plan: &Plan, search: &SearchOptions) -> f64 {
-    let cost = plan.cost(1);
-    let bytes = (cost.online().bytes() + cost.correlations.bytes()) as f64;
-    let seconds = || plan.predict(&search.situation()).online_s();
+    let InferenceCost { seconds, bytes } = InferenceCost::of(plan, search);
+    let bytes = bytes as f64;
     match search.objective {
-        Objective::Latency => seconds(),
+        Objective::Latency => seconds,
         Objective::Bytes => bytes,
-        Objective::Weighted { seconds_per_mb } => seconds() + seconds_per_mb * bytes / 1e6,
+        Objective::Weighted { seconds_per_mb } => seconds + seconds_per_mb * bytes / 1e6,
     }
 }
 

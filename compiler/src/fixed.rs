@@ -8,10 +8,11 @@ use crate::choices::FixedChoice;
 use crate::compile::compile_network;
 use crate::kernel::packing::PackingRule;
 use crate::lower::plan::PlanOptions;
+use crate::select::limits::InferenceCost;
 use crate::select::options::{FormRule, Limits, Restriction, SearchOptions, TileRule};
 use heq_ir::integer::IntegerNetwork;
 use heq_ir::params::RING_DEGREES;
-use heq_ir::plan::{Plan, PlanDigest};
+use heq_ir::plan::PlanDigest;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
@@ -19,25 +20,6 @@ const TILES: [TileRule; 3] = [TileRule::WholePlanes, TileRule::OneChannel, TileR
 const PACKINGS: [PackingRule; 3] =
     [PackingRule::None, PackingRule::WithinChannel, PackingRule::CrossChannel];
 const FORMS: [FormRule; 2] = [FormRule::FewestBytes, FormRule::FewestFlights];
-
-/// Time and bytes of an inference.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct InferenceCost {
-    /// Predicted time of the steps in seconds.
-    pub(crate) seconds: f64,
-    /// Bytes both ways, random OTs included.
-    pub(crate) bytes: u64,
-}
-
-impl InferenceCost {
-    pub(crate) fn of(plan: &Plan, search: &SearchOptions) -> Self {
-        let cost = plan.cost(1);
-        Self {
-            seconds: plan.predict(&search.situation()).online_s(),
-            bytes: cost.online().bytes() + cost.correlations.bytes(),
-        }
-    }
-}
 
 /// Plans `network` with every fixed choice; the fastest first. A layer that cannot be packed as a
 /// choice says is computed without packing. Choices that leave a layer without parameters, or break a

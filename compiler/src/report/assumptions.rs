@@ -103,10 +103,10 @@ impl Report<'_> {
             }
         };
         format!(
-            "{}, network {}, preset {}, {}, {} a session{costs}{limits}; search {}: gap {}, {} \
-             variables, {} constraints, {} nodes",
+            "{}, network {}, preset {}, {}, {} a session{costs}{limits}; search {}: at most {} above \
+             the best, {} variables, {} constraints, {} nodes",
             assumed.objective,
-            assumed.network,
+            assumed.network.parse().map_or_else(|_| assumed.network.clone(), link_name),
             assumed.preset,
             count(assumed.threads, "thread"),
             count(assumed.inferences as usize, "inference"),
@@ -131,7 +131,7 @@ impl Report<'_> {
     pub(super) fn against_fixed(&self) -> Option<String> {
         let best = self.choices()?.fixed.first()?;
         let fixed = format!(
-            "one choice for all layers takes at least {} ({})",
+            "the best single choice for all layers takes {} ({})",
             seconds(best.latency_s),
             best.label
         );
@@ -140,7 +140,11 @@ impl Report<'_> {
         }
         let own = self.prediction.online_s();
         let change = units::share(own - best.latency_s, best.latency_s);
-        Some(format!("{fixed}; this plan {} ({})", seconds(own), percent_change(change)))
+        let against = match percent_change(change.abs()).trim_start_matches('+') {
+            "0 %" => "as much".to_owned(),
+            size => format!("{size} {}", if change < 0.0 { "less" } else { "more" }),
+        };
+        Some(format!("{fixed}; this plan {}, {against}", seconds(own)))
     }
 
     /// What the plan tells its reader, who is the client.
@@ -185,6 +189,16 @@ impl Report<'_> {
 fn format_gap(gap: f64) -> String {
     let percent = gap * 100.0;
     if percent.abs() < 0.005 { "0 %".to_owned() } else { format!("{percent:.2} %") }
+}
+
+/// A link in a word, or its numbers.
+fn link_name(link: LinkProfile) -> String {
+    match link {
+        LinkProfile::LAN => "lan".to_owned(),
+        LinkProfile::WAN => "wan".to_owned(),
+        LinkProfile::MOBILE => "mobile".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// What the client learns.
@@ -293,7 +307,7 @@ pub(super) const ADVICE: usize = 3;
 /// A change to the model in a sentence.
 pub(super) fn advice_text(advice: &Advice) -> String {
     let place = match advice.layer.as_str() {
-        "" => String::new(),
+        layer if advice.change.contains(layer) => String::new(),
         layer => format!(" ({layer})"),
     };
     let bytes = match u64::try_from(advice.bytes) {
@@ -303,7 +317,9 @@ pub(super) fn advice_text(advice: &Advice) -> String {
     let time = if advice.seconds < 0.0 {
         format!("costs {}", seconds(-advice.seconds))
     } else {
-        format!("saves {}", seconds(advice.seconds))
+        // One verb does for both.
+        let verb = if advice.bytes < 0 { "saves " } else { "" };
+        format!("{verb}{}", seconds(advice.seconds))
     };
     format!("{}{place}: {bytes} and {time} an inference", advice.change)
 }

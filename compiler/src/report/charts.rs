@@ -3,7 +3,7 @@
 use super::Report;
 use super::measured::Measurement;
 use super::rows::{ByMechanism, Group, groups};
-use super::svg::{BarChart, BarRow, ChartWidth, Key, Point, Scatter, Segment};
+use super::svg::{BarChart, BarRow, ChartWidth, Key, LABEL_CHARS, Point, Scatter, Segment};
 use super::units::{bytes, bytes_f64, seconds};
 use crate::choices::LayerChoices;
 use heq_ir::predict::Bound;
@@ -43,7 +43,7 @@ impl Report<'_> {
                 title: format!("{}: {what}, {value} bytes", group.name),
             };
             BarRow {
-                label: group.label(),
+                label: group.label(LABEL_CHARS),
                 bars: vec![parts.into_iter().zip(MECHANISMS).map(segment).collect()],
                 value: bytes(sum.total()),
             }
@@ -74,7 +74,7 @@ impl Report<'_> {
                 }
             }
             BarRow {
-                label: group.label(),
+                label: group.label(LABEL_CHARS),
                 bars: vec![parts],
                 value: seconds(group.rows.iter().map(wall).sum()),
             }
@@ -97,7 +97,11 @@ impl Report<'_> {
                 let title = format!("{}: {what} {}", group.name, seconds(value));
                 vec![Segment { class, value, title }]
             };
-            BarRow { label: group.label(), bars: times.map(bar).into(), value: seconds(times[1].2) }
+            BarRow {
+                label: group.label(LABEL_CHARS),
+                bars: times.map(bar).into(),
+                value: seconds(times[1].2),
+            }
         };
         BarChart {
             title: "Predicted and measured time by layer".to_owned(),

@@ -3,7 +3,7 @@
 use super::Report;
 use super::grid::{Align, Grid, paragraph};
 use super::rows::{Row, long_bits};
-use super::units::{bytes, count, seconds};
+use super::units::{bytes, count, seconds, some_bytes};
 use crate::choices::{CandidateChoice, LayerChoices};
 use heq_ir::diagnostic::{Code, Diagnostic, printable};
 use heq_ir::plan::Plan;
@@ -104,7 +104,7 @@ impl Report<'_> {
                 printable(&candidate.label),
                 bytes(candidate.bytes_up),
                 bytes(candidate.bytes_down),
-                bytes(self.row_bytes(candidate.rows)),
+                some_bytes(self.row_bytes(candidate.rows)),
                 candidate.flights.to_string(),
                 seconds(candidate.client_us / 1e6),
                 seconds(candidate.server_us / 1e6),
@@ -115,7 +115,7 @@ impl Report<'_> {
                 grid.note(&printable(&candidate.why_not));
             }
         }
-        text.push_str(&grid.render(Some(1)));
+        text.push_str(&grid.render_wrapped(1));
         for rejection in &choices.rejected {
             let line = format!("{}: {}", rejection.what, rejection.why);
             text.push_str(&paragraph("  not", &printable(&line), 6));

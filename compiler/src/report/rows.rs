@@ -1,6 +1,7 @@
 //! The rows of the report: every step of a plan with its choices, its exact traffic, and its predicted
 //! time and memory.
 
+use super::grid::shorten;
 use heq_ir::params::noise::required_margin;
 use heq_ir::plan::cost::{PartCost, PlanCost};
 use heq_ir::plan::{Layer, LayerKind, LinearStep, Plan, RoundedStep};
@@ -347,9 +348,11 @@ pub(super) struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// The number of its first step and its name.
-    pub(super) fn label(&self) -> String {
-        format!("{} {}", self.rows.first().map_or(0, |at| at + 1), self.name)
+    /// The number of its first step and its name, in at most `width` characters.
+    pub(super) fn label(&self, width: usize) -> String {
+        let number = (self.rows.first().map_or(0, |at| at + 1)).to_string();
+        let name = shorten(self.name, width.saturating_sub(number.len() + 1));
+        format!("{number} {name}")
     }
 }
 

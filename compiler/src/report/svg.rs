@@ -67,7 +67,7 @@ pub(super) struct Scatter {
 const LABEL: u32 = 196;
 const VALUE: u32 = 86;
 /// Characters of a label that fit.
-const LABEL_CHARS: usize = 25;
+pub(super) const LABEL_CHARS: usize = 26;
 /// Pixels of a row, of the legend, and of the axis.
 const ROW: u32 = 22;
 const LEGEND: u32 = 30;

@@ -3,7 +3,7 @@
 
 use super::grid::{Align, Grid, paragraph};
 use super::rows::{Row, short_bits, short_step};
-use super::units::{bytes, count, percent, seconds, share};
+use super::units::{bytes, count, percent, seconds, share, some_bytes};
 use super::{Report, assumptions};
 use heq_ir::diagnostic::printable;
 use heq_ir::plan::cost::PartCost;
@@ -105,7 +105,7 @@ impl Report<'_> {
                 short_bits(row),
                 bytes(row.cost.bytes_up),
                 bytes(row.cost.bytes_down),
-                bytes(row.bytes.rots()),
+                some_bytes(row.bytes.rots()),
                 row.cost.flights.to_string(),
                 seconds(row.time.wall_s),
                 bound_word(row.time.bound).to_owned(),
@@ -170,7 +170,7 @@ impl Report<'_> {
                 seconds(time.wall_s),
                 seconds(time.client_cpu_s),
                 seconds(time.server_cpu_s),
-                seconds(time.network_s),
+                if time.network_s > 0.0 { seconds(time.network_s) } else { String::new() },
             ]);
         }
         let mut text = grid.render(None);

@@ -26,6 +26,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     if bytes < 1000 { format!("{bytes} B") } else { bytes_f64(bytes as f64) }
 }
 
+/// Bytes as [`bytes`]; empty if there are none.
+pub(crate) fn some_bytes(number: u64) -> String {
+    if number == 0 { String::new() } else { bytes(number) }
+}
+
 /// Bytes that need not be whole, as [`bytes`].
 pub(crate) fn bytes_f64(bytes: f64) -> String {
     if bytes == 0.0 {

@@ -74,6 +74,25 @@ impl Limit {
     }
 }
 
+/// Time and bytes of an inference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct InferenceCost {
+    /// Predicted time of the steps in seconds.
+    pub(crate) seconds: f64,
+    /// Bytes both ways, random OTs included.
+    pub(crate) bytes: u64,
+}
+
+impl InferenceCost {
+    pub(crate) fn of(plan: &Plan, search: &SearchOptions) -> Self {
+        let cost = plan.cost(1);
+        Self {
+            seconds: plan.predict(&search.situation()).online_s(),
+            bytes: cost.online().bytes() + cost.correlations.bytes(),
+        }
+    }
+}
+
 /// What a plan takes of everything that may be limited.
 #[derive(Clone, Debug)]
 pub struct Figures {

@@ -161,7 +161,8 @@ fn why_not(chosen: &Resources, other: &Resources, keys: f64) -> String {
         reasons.push(format!("{:.1} kB of keys that no other layer uses", keys / 1000.0));
     }
     if other.flights > chosen.flights {
-        reasons.push(format!("{} more flights", other.flights - chosen.flights));
+        let more = other.flights - chosen.flights;
+        reasons.push(format!("{more} more flight{}", if more == 1 { "" } else { "s" }));
     }
     let bytes = other.bytes() - chosen.bytes();
     if bytes >= 1.0 {

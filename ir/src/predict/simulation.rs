@@ -362,14 +362,17 @@ impl Simulation<'_> {
             actors.iter().filter(|actor| actor.lane == 0).map(|actor| actor.state).collect();
         let computes =
             [0, 1].map(|party| matches!(walkers.get(party), Some(State::Computing { .. })));
-        let is_wire_busy = self.parties.iter().any(|party| party.wire_free > self.now);
+        let wire_free = self.parties.iter().map(|party| party.wire_free).fold(self.now, f64::max);
         match computes {
             [true, true] => part.computing.iter_mut().for_each(|time| *time += span / 2.0),
             [true, false] => part.computing[0] += span,
             [false, true] => part.computing[1] += span,
             [false, false] if walkers.contains(&State::ForRandomOts) => part.random_ots += span,
-            [false, false] if is_wire_busy => part.bandwidth += span,
-            [false, false] => part.latency += span,
+            [false, false] => {
+                let busy = span.min(wire_free - self.now);
+                part.bandwidth += busy;
+                part.latency += span - busy;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The sections of the page.
 
-use crate::choices::LayerChoices;
+use crate::choices::{FixedChoice, LayerChoices};
 use crate::report::explain::excess;
 use crate::report::grid::{Align, shorten};
 use crate::report::measured::{Comparison, Measurement};
@@ -17,6 +17,9 @@ const LISTED: usize = 12;
 /// Characters of a name in the table of steps; a pointer over the row shows all.
 const NAME_CHARS: usize = 28;
 
+/// Single choices for all layers that are shown at once; the others unfold.
+const FIXED: usize = 5;
+
 /// Steps whose candidates are shown at once; the others unfold.
 const UNFOLDED: usize = 1;
 
@@ -28,14 +31,13 @@ struct Cell<'a> {
 }
 
 fn cell(html: &mut String, cell: &Cell<'_>) {
+    // A long name breaks between its components.
+    let text = match cell.class {
+        "w" => escape(cell.text).replace('/', "/<wbr>"),
+        _ => escape(cell.text),
+    };
     // Writing to a string cannot fail.
-    let _ = write!(
-        html,
-        "<td class=\"{}\" data-v=\"{}\">{}</td>",
-        cell.class,
-        cell.value,
-        escape(cell.text)
-    );
+    let _ = write!(html, "<td class=\"{}\" data-v=\"{}\">{text}</td>", cell.class, cell.value);
 }
 
 fn plain_cells<'a>(cells: impl IntoIterator<Item = (&'static str, &'a str)>) -> String {
@@ -62,6 +64,25 @@ const HEADINGS: [(&str, &str); 16] = [
     ("", "bound"),
     ("n", "bytes"),
 ];
+
+/// Single choices for all layers as rows of a table.
+fn fixed_rows(choices: &[FixedChoice]) -> String {
+    let row = |fixed: &FixedChoice| {
+        format!(
+            "<tr><td class=\"w\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+            escape(&fixed.label),
+            seconds(fixed.latency_s),
+            bytes(fixed.bytes)
+        )
+    };
+    choices.iter().map(row).collect()
+}
+
+/// `text` as the beginning of a sentence.
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest).collect())
+}
 
 impl Report<'_> {
     /// The figures of an inference at a glance.
@@ -228,6 +249,9 @@ impl Report<'_> {
         if choices.fixed.is_empty() {
             return html;
         }
+        if let Some(fixed) = self.against_fixed() {
+            let _ = writeln!(html, "<p>{}.</p>", escape(&capitalized(&fixed)));
+        }
         html.push_str(
             "<p>The same model with one choice for all of its layers, on the network that the plan was \
              chosen for:</p>\n<table>\n<thead><tr>\
@@ -241,16 +265,18 @@ impl Report<'_> {
                 bytes(self.inference_bytes())
             );
         }
-        for fixed in &choices.fixed {
+        let (first, others) = choices.fixed.split_at(choices.fixed.len().min(FIXED));
+        html.push_str(&fixed_rows(first));
+        html.push_str("</tbody>\n</table>\n");
+        if !others.is_empty() {
             let _ = writeln!(
                 html,
-                "<tr><td class=\"w\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-                escape(&fixed.label),
-                seconds(fixed.latency_s),
-                bytes(fixed.bytes)
+                "<details><summary>{}</summary>\n<table>\n<tbody>\n{}</tbody>\n</table></details>",
+                count(others.len(), "slower choice"),
+                fixed_rows(others)
             );
         }
-        html + "</tbody>\n</table>\n"
+        html
     }
 
     pub(super) fn session_section(&self) -> String {

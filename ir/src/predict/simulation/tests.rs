@@ -52,7 +52,7 @@ fn a_message_takes_its_transmission_and_half_a_round_trip() {
     let part = outcome.parts[0];
     assert_eq!((part.wall, part.computing), (180.0, [0.0, 30.0]));
     // Transmission is over after 50, then the message is under way.
-    assert_eq!((part.bandwidth, part.latency), (150.0, 0.0));
+    assert_eq!((part.bandwidth, part.latency), (50.0, 100.0));
     assert!(outcome.is_complete);
 }
 

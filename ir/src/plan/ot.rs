@@ -36,17 +36,18 @@ pub enum OtExtension {
     },
     /// Few bytes from learning parity with noise, after a set-up of some 100 kB.
     Silent {
-        /// An iteration makes `2^log_rows` rows: 18, 19, 20 or 21.
+        /// An iteration makes `2^log_rows` rows: 18 to 22.
         log_rows: u32,
     },
 }
 
 /// The sizes of iterations of silent OT, see docs/protocols/ot.md.
-const SILENT_SIZES: [SilentSize; 4] = [
+const SILENT_SIZES: [SilentSize; 5] = [
     SilentSize { log_rows: 18, log_secret: 15, log_leaves: 8 },
-    SilentSize { log_rows: 19, log_secret: 15, log_leaves: 8 },
-    SilentSize { log_rows: 20, log_secret: 16, log_leaves: 9 },
-    SilentSize { log_rows: 21, log_secret: 16, log_leaves: 8 },
+    SilentSize { log_rows: 19, log_secret: 16, log_leaves: 9 },
+    SilentSize { log_rows: 20, log_secret: 17, log_leaves: 10 },
+    SilentSize { log_rows: 21, log_secret: 18, log_leaves: 11 },
+    SilentSize { log_rows: 22, log_secret: 19, log_leaves: 12 },
 ];
 
 /// An iteration of silent OT: rows that it makes, rows of the secret, leaves of a tree.
@@ -338,7 +339,7 @@ mod tests {
             (0..200).filter(|&number| extension(number).is_supported()).collect()
         };
         assert_eq!(supported(|field_bits| OtExtension::SoftSpoken { field_bits }), [1, 2, 4, 8]);
-        assert_eq!(supported(|log_rows| OtExtension::Silent { log_rows }), [18, 19, 20, 21]);
+        assert_eq!(supported(|log_rows| OtExtension::Silent { log_rows }), [18, 19, 20, 21, 22]);
         for extension in OtExtension::all() {
             assert!(extension.bytes_per_row() > 0.0, "{extension}");
         }

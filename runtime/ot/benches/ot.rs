@@ -35,6 +35,7 @@ const PROVIDERS: &[Provider] = &[
     silent_provider("silent n=2^19", 1, || silent(1)),
     silent_provider("silent n=2^20", 2, || silent(2)),
     silent_provider("silent n=2^21", 3, || silent(3)),
+    silent_provider("silent n=2^22", 4, || silent(4)),
 ];
 
 /// Silent OT with parameters `size` of [`SilentConfig::SIZES`]; a batch is what an iteration hands out.

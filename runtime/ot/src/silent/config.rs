@@ -1,12 +1,14 @@
 //! The parameter sets of silent OT, and what they fix: numbers of rows and message sizes.
 //!
-//! Invariants: there are `w` trees of `n/w` leaves each, `n/w` a power of two of which [`CHUNK_ROWS`] is
-//! a multiple; `k` is a power of two of at most 16 bits; all numbers of rows are whole tiles. Every set
+//! Invariants: there are `w` trees of `n/w` leaves each, `n/w` and `k` powers of two; chunks are whole
+//! trees, and all numbers of rows whole tiles. Every set
 //! costs every attack of `docs/protocols/ot.md` 2^128 or more, which `tests/silent_security.rs` computes.
 
-use super::CHUNK_ROWS;
 use crate::block::Block;
 use crate::error::OtError;
+
+/// Rows of a chunk of small trees.
+const LEAST_CHUNK_ROWS: usize = 1024;
 
 /// A checked size of an iteration of silent OT: a set of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,24 +23,25 @@ pub struct SilentConfig {
 const _: () = {
     let mut index = 0;
     while index < SilentConfig::SIZES.len() {
-        assert!(matches!(SilentConfig::SIZES[index].log_secret, 15 | 16));
+        assert!(matches!(SilentConfig::SIZES[index].log_secret, 15..=19));
         index += 1;
     }
 };
 
 impl SilentConfig {
     /// The supported sizes, smallest first.
-    pub const SIZES: [Self; 4] = [
+    pub const SIZES: [Self; 5] = [
         Self { log_rows: 18, log_secret: 15, log_leaves: 8 },
-        Self { log_rows: 19, log_secret: 15, log_leaves: 8 },
-        Self { log_rows: 20, log_secret: 16, log_leaves: 9 },
-        Self { log_rows: 21, log_secret: 16, log_leaves: 8 },
+        Self { log_rows: 19, log_secret: 16, log_leaves: 9 },
+        Self { log_rows: 20, log_secret: 17, log_leaves: 10 },
+        Self { log_rows: 21, log_secret: 18, log_leaves: 11 },
+        Self { log_rows: 22, log_secret: 19, log_leaves: 12 },
     ];
 
     /// Iterations of `n = 2^log_rows` rows.
     ///
     /// # Errors
-    /// [`OtError::UnsupportedSilentRows`] unless `log_rows` is 18, 19, 20 or 21.
+    /// [`OtError::UnsupportedSilentRows`] unless `log_rows` is 18 to 22.
     pub fn new(log_rows: u8) -> Result<Self, OtError> {
         let unsupported = OtError::UnsupportedSilentRows { found: log_rows };
         Self::SIZES.into_iter().find(|size| size.log_rows == log_rows).ok_or(unsupported)
@@ -98,14 +101,20 @@ impl SilentConfig {
         self.log_leaves as usize
     }
 
+    /// Rows made at once: whole trees, whose leaves and scratch space stay in the nearest caches.
+    pub(super) const fn chunk_rows(self) -> usize {
+        let leaves = 1 << self.log_leaves;
+        if leaves > LEAST_CHUNK_ROWS { leaves } else { LEAST_CHUNK_ROWS }
+    }
+
     /// Trees of a chunk.
     pub(super) const fn chunk_trees(self) -> usize {
-        CHUNK_ROWS >> self.log_leaves
+        self.chunk_rows() >> self.log_leaves
     }
 
     /// Chunks of an iteration.
     pub(super) const fn chunks(self) -> usize {
-        self.rows() / CHUNK_ROWS
+        self.rows() / self.chunk_rows()
     }
 }
 
@@ -121,7 +130,7 @@ mod tests {
                 Ok(config) => assert_eq!(config.log_rows(), log_rows),
                 Err(error) => {
                     assert_eq!(error, OtError::UnsupportedSilentRows { found: log_rows });
-                    assert!(!(18..=21).contains(&log_rows));
+                    assert!(!(18..=22).contains(&log_rows));
                 }
             }
         }
@@ -131,9 +140,10 @@ mod tests {
     fn sizes_follow_the_formulas() {
         let expected = [
             (18, 40_960, 221_184, 114_688),
-            (19, 49_152, 475_136, 229_376),
-            (20, 83_968, 964_608, 262_144),
-            (21, 131_072, 1_966_080, 917_504),
+            (19, 74_752, 449_536, 131_072),
+            (20, 141_312, 907_264, 147_456),
+            (21, 273_408, 1_823_744, 163_840),
+            (22, 536_576, 3_657_728, 180_224),
         ];
         for (config, expected) in SilentConfig::SIZES.into_iter().zip(expected) {
             let sizes = (config.bootstrap_rows(), config.output_rows(), config.iteration_bytes());

@@ -43,9 +43,6 @@ use sha2::{Digest, Sha256};
 use crate::SessionId;
 use crate::block::Block;
 
-/// Rows made at once: whole trees, whose leaves and scratch space stay in the first caches.
-const CHUNK_ROWS: usize = 1024;
-
 /// Chunks of a job of one thread.
 const JOB_CHUNKS: usize = 16;
 

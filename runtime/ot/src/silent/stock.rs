@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::code::Code;
 use super::config::SilentConfig;
 use super::tree::Grower;
-use super::{CHUNK_ROWS, JOB_CHUNKS, JOB_TILES, KeyUse, derive_key};
+use super::{JOB_CHUNKS, JOB_TILES, KeyUse, derive_key};
 use crate::SessionId;
 use crate::aes128::Aes128;
 use crate::block::Block;
@@ -89,19 +89,20 @@ impl Stock {
     ) {
         let (config, path, code, key) = (self.config, self.path, &self.code, self.trees_key);
         let (trees, depth) = (config.chunk_trees(), config.tree_depth());
+        let chunk_rows = config.chunk_rows();
         let (secret, tree_rows) = self.state.split_at(config.secret_rows());
-        let rows = self.rows.chunks_mut(JOB_CHUNKS * CHUNK_ROWS).zip(sums);
+        let rows = self.rows.chunks_mut(JOB_CHUNKS * chunk_rows).zip(sums);
         let jobs = rows.zip(tree_rows.chunks(JOB_CHUNKS * trees * depth));
         let jobs: Vec<_> = (0..).step_by(JOB_CHUNKS).zip(jobs).collect();
         for_each_job(jobs, |(first, ((rows, sums), tree_rows))| {
             let mut grower = Grower::new(path, trees, depth);
-            let chunks = rows.chunks_exact_mut(CHUNK_ROWS).zip(sums);
+            let chunks = rows.chunks_exact_mut(chunk_rows).zip(sums);
             let chunks = chunks.zip(tree_rows.chunks_exact(trees * depth));
             for (chunk, ((rows, sums), tree_rows)) in (first..).zip(chunks) {
                 let number = Block::from_words(self.chunk.wrapping_add(chunk as u64), 0);
                 let pi = Aes128::on(path, key ^ number);
                 grow(&mut grower, &pi, tree_rows, sums, rows);
-                code.add(chunk * (CHUNK_ROWS / TILE_ROWS), secret, rows);
+                code.add(chunk * (chunk_rows / TILE_ROWS), secret, rows);
             }
         });
         self.chunk = self.chunk.wrapping_add(config.chunks() as u64);

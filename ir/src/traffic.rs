@@ -53,6 +53,20 @@ pub enum RotSender {
     Client,
 }
 
+impl RotSender {
+    /// Both parties.
+    pub const ALL: [Self; 2] = [Self::Server, Self::Client];
+
+    /// The other party.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Server => Self::Client,
+            Self::Client => Self::Server,
+        }
+    }
+}
+
 /// Rows of the OT extension that are made together: a plane of random OTs starts with new ones.
 pub const ROT_TILE_ROWS: u64 = 128;
 

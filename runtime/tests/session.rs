@@ -28,6 +28,7 @@ use heq_ir::protocol::table::TableWidths;
 use heq_ir::protocol::to_arithmetic::ToArithmeticForm;
 use heq_ir::rounding::AccRounding;
 use heq_ir::secure::{LinearOp, Packing};
+use heq_ir::traffic::RotSender;
 use heq_net::{Channel, memory};
 use heq_runtime::error::RunError;
 use heq_runtime::executor::Contribution;
@@ -279,7 +280,8 @@ fn table_plan(ot: OtExtension) -> (Plan, ServerWeights) {
 fn a_step_may_take_more_random_ots_than_are_made_ahead() {
     for ot in [OtExtension::SoftSpoken { field_bits: 4 }, OtExtension::Silent { log_rows: 18 }] {
         let (plan, weights) = table_plan(ot);
-        assert!(plan.rot_chunks().len() > 1, "{ot}");
+        let chunks = RotSender::ALL.map(|sender| plan.rot_chunks(sender).len());
+        assert!(chunks.iter().sum::<usize>() > 1, "{ot}: {chunks:?}");
         let mut rng = ChaCha20Rng::seed_from_u64(9);
         let mut sample = || (0..320 * 320).map(|_| i64::from(rng.next_u32() % 16) - 8).collect();
         let samples = [sample(), sample()];
@@ -342,7 +344,7 @@ fn a_party_that_ends_early_ends_the_session_of_both() {
     }
 }
 
-/// The thread that makes random OTs finds the fault; the session reports it, and whom it blames.
+/// A thread that makes random OTs finds the fault; the session reports it, and whom it blames.
 #[test]
 fn a_wrong_message_on_the_lane_of_random_ots_blames_the_peer() {
     let mut rng = ChaCha20Rng::seed_from_u64(10);
@@ -350,7 +352,8 @@ fn a_wrong_message_on_the_lane_of_random_ots_blames_the_peer() {
     let weights = ServerWeights::check(weights(&plan, &mut rng), &plan, "weights").unwrap();
     let sample = samples(1, &mut rng).remove(0);
     let [client, server] = outcomes(&plan, &weights, |plan, channel| {
-        // Takes the place of the lane that the session opens.
+        // They take the places of the lanes that the session opens; the client leads the second.
+        let _first = channel.add_lane(u64::MAX, u64::MAX)?;
         let mut lane = channel.add_lane(u64::MAX, u64::MAX)?;
         lane.send(&[1, 2, 3])?;
         run_client(plan, channel, &[sample]).map(|_| ())

@@ -16,9 +16,9 @@ use heq_compiler::select::ot::OtRule;
 use heq_ir::link::LinkProfile;
 use heq_ir::plan::codec::encode_weights;
 use heq_ir::plan::cost::PartCost;
-use heq_ir::plan::{AccStrategy, HELLO_BYTES, OtExtension};
+use heq_ir::plan::{AccStrategy, HELLO_BYTES, LANE_WINDOW, OtExtension};
 use heq_ir::predict::{CostProfile, Situation};
-use heq_ir::traffic::{self, RotCounts};
+use heq_ir::traffic::{self, RotSender};
 use heq_ot::silent::SilentConfig;
 use heq_ot::softspoken::SoftSpokenConfig;
 use heq_runtime::stats::Measured;
@@ -111,8 +111,10 @@ fn random_ots_cost_what_the_plan_says_with_every_extension() {
         for inferences in [1, 3] {
             let run = run_both(&compiled, &vec![sample.clone(); inferences]);
             let cost = compiled.plan.cost(inferences as u32);
-            let exchanges = compiled.plan.rot_chunks().len() * inferences;
-            assert_eq!(cost.correlations.flights, exchanges as u64);
+            let messages = |sender| compiled.plan.rot_chunks(sender).len() * inferences;
+            let messages = RotSender::ALL.map(messages).into_iter().max().unwrap();
+            let waits = (messages - 1) / LANE_WINDOW;
+            assert_eq!(cost.correlations.flights, 1 + 2 * waits as u64);
             for stats in [&run.client.unwrap().1, &run.server.unwrap()] {
                 let name = |part| format!("{extension}, {inferences} inferences: {part}");
                 check_part(&name("set-up"), &cost.setup, &stats.setup);
@@ -128,13 +130,12 @@ fn random_ots_cost_what_the_plan_says_with_every_extension() {
 #[test]
 fn the_plan_knows_the_sizes_of_the_ot_layer() {
     for extension in OtExtension::all() {
-        let rows = RotCounts { server_sends: 1 << 20, client_sends: 128 };
-        let step = extension.exchange(rows, &mut RotCounts::default());
+        let rows = [1 << 20, 128];
         let of = |bytes: [usize; 2]| bytes.map(|bytes| bytes as u64);
-        let ([up, down], setup) = match extension {
+        let (messages, setup) = match extension {
             OtExtension::SoftSpoken { field_bits } => {
                 let config = SoftSpokenConfig::new(field_bits as u8).unwrap();
-                let bytes = [1 << 20, 128].map(|rows| config.extend_message_bytes(rows));
+                let bytes = rows.map(|rows| config.extend_message_bytes(rows));
                 (of(bytes), vec![config.ggm_message_bytes() as u64])
             }
             OtExtension::Silent { log_rows } => {
@@ -143,10 +144,11 @@ fn the_plan_knows_the_sizes_of_the_ot_layer() {
                 let bootstrap = SoftSpokenConfig::new(8).unwrap();
                 let start = bootstrap.extend_message_bytes(config.bootstrap_rows());
                 let setup = of([bootstrap.ggm_message_bytes(), start]).to_vec();
-                (of([message(128), message(1 << 20)]), setup)
+                (of(rows.map(message)), setup)
             }
         };
-        assert_eq!(step, traffic::Step::Exchange { up, down }, "{extension}");
+        let planned = rows.map(|rows| extension.message(rows as u64, &mut 0));
+        assert_eq!(planned, messages[..], "{extension}");
         assert_eq!(extension.setup_bytes(), setup, "{extension}");
     }
 }

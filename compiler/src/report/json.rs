@@ -45,7 +45,7 @@ impl Report<'_> {
                 "extension": spec.ot.to_string(),
                 "bytes_per_row": spec.ot.bytes_per_row(),
                 "setup_bytes": 2 * spec.ot.setup_bytes().iter().sum::<u64>(),
-                "exchanges": plan.rot_chunks().len(),
+                "messages": self.ot_messages(),
             },
             "online": part(&self.online),
             "bytes": mechanisms(&self.bytes()),

@@ -10,7 +10,7 @@ use heq_ir::predict::{PartPrediction, PlanPrediction};
 use heq_ir::protocol::max_pool::ComparisonForm;
 use heq_ir::protocol::requantize::RequantizeForm;
 use heq_ir::secure::{Domain, Packing, ValueType};
-use heq_ir::traffic::{RotCounts, RotRun, Step, Traffic};
+use heq_ir::traffic::{RotCounts, RotRun, RotSender, Step, Traffic};
 use std::ops::AddAssign;
 
 /// One row of the report: a step with its choices and cost.
@@ -180,13 +180,16 @@ fn rot_bytes(plan: &Plan, rows: RotCounts) -> [u64; 2] {
         reason = "counts of a checked plan times a positive number; float casts saturate"
     )]
     let bytes = |rows: u64| (rows as f64 * ot.bytes_per_row()).round() as u64;
-    let probe = RotCounts { server_sends: 1, client_sends: 0 };
-    let [server_sends, client_sends] = [bytes(rows.server_sends), bytes(rows.client_sends)];
-    match ot.exchange(probe, &mut RotCounts::default()) {
-        // Who sends the message depends on the extension.
-        Step::Exchange { up, down } if up > down => [server_sends, client_sends],
-        Step::Exchange { .. } | Step::Up { .. } | Step::Down { .. } => [client_sends, server_sends],
-    }
+    RotSender::ALL.into_iter().fold([0; 2], |[up, down], sender| {
+        let rows = match sender {
+            RotSender::Server => rows.server_sends,
+            RotSender::Client => rows.client_sends,
+        };
+        match ot.leader(sender) {
+            RotSender::Client => [up + bytes(rows), down],
+            RotSender::Server => [up, down + bytes(rows)],
+        }
+    })
 }
 
 fn noise(step: &LinearStep<'_>, outputs: usize, required: f64) -> Noise {

@@ -8,6 +8,7 @@ use super::{Report, assumptions};
 use heq_ir::diagnostic::printable;
 use heq_ir::plan::cost::PartCost;
 use heq_ir::predict::{Bound, PartPrediction};
+use heq_ir::traffic::RotSender;
 
 /// Where paragraphs begin.
 const INDENT: usize = 13;
@@ -206,10 +207,15 @@ impl Report<'_> {
              {} of the set-up",
             rots.server_sends,
             rots.client_sends,
-            count(self.plan.rot_chunks().len(), "exchange"),
+            count(self.ot_messages(), "message"),
             ot.bytes_per_row(),
             bytes(2 * ot.setup_bytes().iter().sum::<u64>()),
         )
+    }
+
+    /// Messages that make the random OTs of an inference.
+    pub(super) fn ot_messages(&self) -> usize {
+        RotSender::ALL.map(|sender| self.plan.rot_chunks(sender).len()).iter().sum()
     }
 
     /// Peak memory of both parties.

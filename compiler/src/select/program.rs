@@ -377,14 +377,12 @@ fn extension(ot: OtExtension, search: &SearchOptions, share: f64) -> Extension {
     let setup_us = search.profile.extension_setup_us(ot);
     let row_us = search.profile.row_us(ot);
     let situation = search.situation();
-    // Messages of a chunk cross each other; the next one waits for them.
-    let waits = |rows: f64| situation.latency_us() * rows / (2 * ot.chunk_rows()) as f64;
-    let made = |rows: f64, us: f64, bytes: f64| {
+    let made = |us: f64, bytes: f64| {
         // Of rows that the server sends, then of those that the client sends.
         let senders = [Resource::Down, Resource::Up];
         let receivers = [Resource::Up, Resource::Down];
         let sent = if ot.sender_sends() { senders } else { receivers };
-        let production = us + situation.transmission_us(bytes) / 2.0 + waits(rows);
+        let production = us + situation.transmission_us(bytes) / 2.0;
         sent.map(|direction| {
             Amounts::of([
                 (Resource::Production, production),
@@ -402,12 +400,12 @@ fn extension(ot: OtExtension, search: &SearchOptions, share: f64) -> Extension {
             (Resource::ServerCpu, share * setup_us),
         ]),
         row: match ot.iteration() {
-            None => made(1.0, row_us, ot.bytes_per_row()),
-            Some(_) => made(0.0, 0.0, 0.0),
+            None => made(row_us, ot.bytes_per_row()),
+            Some(_) => made(0.0, 0.0),
         },
-        iteration: ot.iteration().map(|(rows, bytes)| {
-            (rows as f64, made(rows as f64, rows as f64 * row_us, bytes as f64))
-        }),
+        iteration: ot
+            .iteration()
+            .map(|(rows, bytes)| (rows as f64, made(rows as f64 * row_us, bytes as f64))),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The predicted cost of a plan, step by step: what reports show and runs are compared with.
 
-use super::{LayerKind, LinearStep, Plan, RotChunk};
+use super::{LayerKind, LinearStep, Plan};
 use crate::layout::PartyOperations;
 use crate::protocol::adder::AdderForm;
 use crate::protocol::max_pool::ComparisonForm;
 use crate::protocol::to_arithmetic::ToArithmeticForm;
-use crate::traffic::{FlightClock, RotCounts, Traffic};
+use crate::traffic::{FlightClock, RotCounts, RotSender, Traffic};
 
 /// Exact traffic of one part of a run. Up is client to server; bytes are on the wire, headers
 /// included.
@@ -56,7 +56,7 @@ pub struct LinearOperations {
 pub struct PlanCost {
     /// Handshake, base OT, keys: once a session.
     pub setup: PartCost,
-    /// OT extension, over all inferences; its flights are those of a lane of its own.
+    /// OT extension, over all inferences; its flights are those of the longer of its lanes.
     pub correlations: PartCost,
     /// One entry a step, over all inferences.
     pub layers: Vec<PartCost>,
@@ -85,14 +85,13 @@ impl Plan {
             correlations: PartCost::default(),
             layers: vec![PartCost::default(); self.layers().len()],
         };
-        let chunks: Vec<RotCounts> = self.rot_chunks().iter().map(RotChunk::rows).collect();
-        let (mut lane, mut stock) = (FlightClock::default(), RotCounts::default());
+        for sender in RotSender::ALL {
+            let lane = self.lane_cost(sender, inferences);
+            let flights = cost.correlations.flights.max(lane.flights);
+            cost.correlations.add(&lane);
+            cost.correlations.flights = flights;
+        }
         for _ in 0..inferences {
-            for &rows in &chunks {
-                let exchange =
-                    Traffic::new(vec![self.spec().ot.exchange(rows, &mut stock)], vec![]);
-                cost.correlations.add(&PartCost::of(&exchange, &mut lane));
-            }
             for (sum, traffic) in cost.layers.iter_mut().zip(self.layer_traffic()) {
                 sum.add(&PartCost::of(traffic, &mut clock));
             }

@@ -7,6 +7,7 @@
 mod check;
 pub mod codec;
 pub mod cost;
+mod lanes;
 mod ot;
 pub mod reveal;
 mod rounding;
@@ -14,7 +15,8 @@ mod traffic;
 pub mod weights;
 
 pub use check::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2, PlanError};
-pub use ot::{AHEAD_BYTES, OtExtension, RotChunk};
+pub use lanes::{AHEAD_BYTES, LANE_WINDOW, RotChunk};
+pub use ot::OtExtension;
 pub use rounding::RoundedStep;
 pub use traffic::{HELLO_BYTES, fixed_traffic, open_bytes};
 

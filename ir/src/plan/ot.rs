@@ -1,11 +1,7 @@
-//! How a session makes its random OTs: the extension, its messages, and what is made together.
-//!
-//! Random OTs are made in chunks, each in one exchange: one message each way, both at the same time.
-//! Both parties derive the chunks from the plan.
+//! The protocols that make random OTs, and the sizes of their messages.
 
-use super::Plan;
 use crate::params::security::COMPUTATIONAL_SECURITY_BITS;
-use crate::traffic::{RotCounts, RotRun, Step, window_bytes};
+use crate::traffic::RotSender;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a 128-bit block.
@@ -14,14 +10,8 @@ const BLOCK_BYTES: u64 = 16;
 /// Columns of the matrix of an extension.
 const COLUMNS: u64 = COMPUTATIONAL_SECURITY_BITS as u64;
 
-/// Rows of one direction with which a chunk ends, of an extension without iterations.
+/// Rows with which a chunk ends, of an extension without iterations.
 const CHUNK_ROWS: u64 = 1 << 17;
-
-/// Bytes of pads with which a chunk ends.
-const CHUNK_PAD_BYTES: u64 = 4_000_000;
-
-/// Memory for random OTs that a party makes ahead unless told otherwise, in bytes of their pads.
-pub const AHEAD_BYTES: u64 = 24_000_000;
 
 /// Bytes of the expanded key of a stream of SoftSpoken: eleven round keys of AES.
 const STREAM_BYTES: u64 = 11 * BLOCK_BYTES;
@@ -164,20 +154,13 @@ impl OtExtension {
         }
     }
 
-    /// The exchange that makes `rows` rows, by who sends the random OTs. `stock` holds the rows that
-    /// were made before and are left.
+    /// Who sends the messages that make random OTs of `sender`.
     #[must_use]
-    pub fn exchange(self, rows: RotCounts, stock: &mut RotCounts) -> Step {
-        let server_sends = self.message(rows.server_sends, &mut stock.server_sends);
-        let client_sends = self.message(rows.client_sends, &mut stock.client_sends);
-        if self.sender_sends() {
-            Step::Exchange { up: client_sends, down: server_sends }
-        } else {
-            Step::Exchange { up: server_sends, down: client_sends }
-        }
+    pub fn leader(self, sender: RotSender) -> RotSender {
+        if self.sender_sends() { sender } else { sender.other() }
     }
 
-    /// Rows of one direction with which a chunk ends: those of an iteration, so that no chunk waits for the
+    /// Rows with which a chunk ends: those of an iteration, so that no chunk waits for the
     /// link without need.
     #[must_use]
     pub fn chunk_rows(self) -> u64 {
@@ -189,9 +172,10 @@ impl OtExtension {
         self.message(rows.saturating_add(self.chunk_rows()), &mut 0)
     }
 
-    /// Payload bytes of the message that makes `rows` rows of one direction: of SoftSpoken the receiver
-    /// of the random OTs sends it, of silent OT the sender.
-    fn message(self, rows: u64, stock: &mut u64) -> u64 {
+    /// Payload bytes of the message that makes `rows` rows of one sender. `stock` holds the rows of that
+    /// sender that were made before and are left.
+    #[must_use]
+    pub fn message(self, rows: u64, stock: &mut u64) -> u64 {
         match self.parts() {
             Parts::SoftSpoken { field_bits } => correction_bytes(field_bits, rows),
             Parts::Silent(size) => {
@@ -228,86 +212,6 @@ fn correction_bytes(field_bits: u32, rows: u64) -> u64 {
     (COLUMNS / u64::from(field_bits) - 1).saturating_mul(rows.div_ceil(8))
 }
 
-/// Random OTs that are made in one exchange.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RotChunk {
-    /// What steps take of them, in the order in which they do.
-    pub runs: Vec<RotRun>,
-}
-
-impl RotChunk {
-    /// Rows of the extension that they take.
-    #[must_use]
-    pub fn rows(&self) -> RotCounts {
-        RotCounts::sum(&self.runs, RotRun::rows)
-    }
-
-    /// Bytes of both pads.
-    #[must_use]
-    pub fn pad_bytes(&self) -> u64 {
-        self.runs.iter().fold(0, |sum, run| sum.saturating_add(run.pad_bytes()))
-    }
-}
-
-impl Plan {
-    /// The random OTs of one inference in the chunks in which they are made; every inference has
-    /// these. A chunk ends with the run by which either direction has [`OtExtension::chunk_rows`], or the
-    /// chunk 4 MB of pads, and with the inference.
-    #[must_use]
-    pub fn rot_chunks(&self) -> Vec<RotChunk> {
-        let mut chunks = Vec::new();
-        let mut chunk = RotChunk::default();
-        let most_rows = self.spec().ot.chunk_rows();
-        let (mut rows, mut pad_bytes) = (RotCounts::default(), 0_u64);
-        for run in self.rot_runs() {
-            chunk.runs.push(*run);
-            rows += RotCounts::sum([run], RotRun::rows);
-            pad_bytes = pad_bytes.saturating_add(run.pad_bytes());
-            let is_full = rows.server_sends.max(rows.client_sends) >= most_rows;
-            if is_full || pad_bytes >= CHUNK_PAD_BYTES {
-                chunks.push(std::mem::take(&mut chunk));
-                (rows, pad_bytes) = (RotCounts::default(), 0);
-            }
-        }
-        if !chunk.runs.is_empty() {
-            chunks.push(chunk);
-        }
-        chunks
-    }
-
-    /// For every chunk, with how many bytes of pads that wait to be taken, its own included, a party that has
-    /// memory for `ahead_bytes` may make it. A step may need all that it takes before the chunk, as far as it
-    /// holds that at once, and the chunk; so that much is always allowed.
-    #[must_use]
-    pub fn chunk_limits(&self, ahead_bytes: u64) -> Vec<u64> {
-        let mut before = Vec::new();
-        for (index, traffic) in self.layer_traffic().iter().enumerate() {
-            let (held, mut sum) = (self.held_pad_bytes(index), 0_u64);
-            for run in &traffic.rots {
-                before.push(sum.min(held));
-                sum = sum.saturating_add(run.pad_bytes());
-            }
-        }
-        let mut first = 0;
-        let limit = |chunk: &RotChunk| {
-            let before = before.get(first).copied().unwrap_or(0);
-            first += chunk.runs.len();
-            ahead_bytes.max(chunk.pad_bytes().saturating_add(before))
-        };
-        self.rot_chunks().iter().map(limit).collect()
-    }
-
-    /// Most bytes on the wire, up and down, that can wait for their receiver on the lane on which random
-    /// OTs are made.
-    #[must_use]
-    pub fn chunk_window_bytes(&self) -> (u64, u64) {
-        let exchange =
-            |chunk: &RotChunk| self.spec().ot.exchange(chunk.rows(), &mut RotCounts::default());
-        let steps: Vec<Step> = self.rot_chunks().iter().map(exchange).collect();
-        window_bytes(steps.iter().chain(&steps))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,7 +221,7 @@ mod tests {
         let silent = OtExtension::Silent { log_rows: 18 };
         // 262144 rows, of which 32768 + 1024*8 serve the next iteration.
         let (output, message) = (221_184, 1024 * 7 * 16);
-        let mut stock = RotCounts::default();
+        let mut stock = 0;
         for (rows, iterations, left) in [
             (0, 0, 0),
             (1, 1, output - 1),
@@ -325,10 +229,8 @@ mod tests {
             (2 * output + 1, 3, output - 1),
             (output, 1, output - 1),
         ] {
-            let needed = RotCounts { server_sends: rows, client_sends: 0 };
-            let expected = Step::Exchange { up: 0, down: iterations * message };
-            assert_eq!(silent.exchange(needed, &mut stock), expected, "{rows} rows");
-            assert_eq!(stock, RotCounts { server_sends: left, client_sends: 0 }, "{rows} rows");
+            assert_eq!(silent.message(rows, &mut stock), iterations * message, "{rows} rows");
+            assert_eq!(stock, left, "{rows} rows");
         }
         assert!((silent.bytes_per_row() - 0.5185).abs() < 1e-4);
     }

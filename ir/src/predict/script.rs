@@ -3,8 +3,8 @@
 use super::simulation::{Action, Scripts};
 use super::work::{LinearWork, Phase, Stream, is_look_up, phases};
 use super::{Situation, WEIGHT_CACHE_BYTES, memory};
-use crate::plan::{AHEAD_BYTES, LayerKind, OtExtension, Plan, RotChunk};
-use crate::traffic::{RotCounts, RotRun, Step, Traffic, wire_bytes};
+use crate::plan::{AHEAD_BYTES, LANE_WINDOW, LayerKind, OtExtension, Plan, RotChunk};
+use crate::traffic::{RotRun, RotSender, Step, Traffic, wire_bytes};
 
 /// Rows of an OT extension that a thread makes at a time.
 const JOB_ROWS: f64 = 8192.0;
@@ -18,20 +18,35 @@ const SERVER: usize = 1;
 pub(super) struct Writer<'a> {
     situation: &'a Situation<'a>,
     scripts: Scripts,
-    /// Bytes of pads and chunk of every run that steps take and that is left, the next one last.
-    runs: Vec<(f64, usize)>,
+    /// What takes every run that steps take and that is left, of either sender, the next one last.
+    takes: [Vec<Action>; 2],
+}
+
+/// The lane of the producers that make the random OTs of `sender`.
+fn lane(sender: RotSender) -> usize {
+    match sender {
+        RotSender::Server => 1,
+        RotSender::Client => 2,
+    }
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(situation: &'a Situation<'a>, chunks: &[RotChunk]) -> Self {
-        let of_chunk = |(index, chunk): (usize, &RotChunk)| {
-            let runs: Vec<_> =
-                chunk.runs.iter().map(|run| (run.pad_bytes() as f64, index)).collect();
-            runs
-        };
-        let mut runs: Vec<_> = chunks.iter().enumerate().flat_map(of_chunk).collect();
-        runs.reverse();
-        Self { situation, scripts: Scripts::default(), runs }
+    /// A writer of what takes the random OTs of `chunks`, of server and client.
+    pub(super) fn new(situation: &'a Situation<'a>, chunks: &[Vec<RotChunk>; 2]) -> Self {
+        let takes = RotSender::ALL.map(|sender| {
+            let chunks = chunks[lane(sender) - 1].iter().enumerate();
+            let mut takes: Vec<Action> = chunks
+                .flat_map(|(chunk, RotChunk { runs })| runs.iter().map(move |run| (chunk, run)))
+                .map(|(chunk, run)| Action::Take {
+                    lane: lane(sender),
+                    chunk,
+                    bytes: run.pad_bytes() as f64,
+                })
+                .collect();
+            takes.reverse();
+            takes
+        });
+        Self { situation, scripts: Scripts::default(), takes }
     }
 
     pub(super) fn finish(self) -> Scripts {
@@ -59,23 +74,24 @@ impl<'a> Writer<'a> {
     pub(super) fn traffic(&mut self, traffic: &Traffic) {
         let phases = phases(self.situation.profile, traffic);
         let taken = phases.iter().map(|phase| phase.runs.end).max().unwrap_or(0);
-        let mut runs = Vec::with_capacity(taken);
-        runs.extend((0..taken).filter_map(|_| self.runs.pop()));
+        let runs = traffic.rots.get(..taken).unwrap_or(&traffic.rots);
+        let takes: Vec<Action> =
+            runs.iter().filter_map(|run| self.takes[lane(run.sender) - 1].pop()).collect();
         for party in [CLIENT, SERVER] {
             let order: Vec<&Phase> = match party {
                 SERVER if is_look_up(traffic) => answered(&phases),
                 _ => phases.iter().collect(),
             };
             for phase in order {
-                self.phase(party, phase, &runs);
+                self.phase(party, phase, &takes);
             }
         }
     }
 
-    fn phase(&mut self, party: usize, phase: &Phase, runs: &[(f64, usize)]) {
+    fn phase(&mut self, party: usize, phase: &Phase, takes: &[Action]) {
         let takes = |writer: &mut Self| {
-            for &(bytes, chunk) in runs.get(phase.runs.clone()).unwrap_or(&[]) {
-                writer.push(party, Action::Take { chunk, bytes });
+            for &take in takes.get(phase.runs.clone()).unwrap_or(&[]) {
+                writer.push(party, take);
             }
         };
         if phase.sends[party].is_some() {
@@ -173,100 +189,102 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The producers of both parties.
-    fn producers(&mut self, ot: OtExtension, chunks: &[RotChunk], limits: &[u64]) {
-        for producer in &mut self.scripts.producers {
+    /// The producers of both parties that make the random OTs of `sender`.
+    fn producers(&mut self, plan: &Plan, sender: RotSender, chunks: &[RotChunk]) {
+        let ot = plan.spec().ot;
+        let leads = match ot.leader(sender) {
+            RotSender::Client => CLIENT,
+            RotSender::Server => SERVER,
+        };
+        let of_lane = lane(sender) - 1;
+        for producer in &mut self.scripts.producers[of_lane] {
             producer.push(Action::AwaitStart);
         }
-        let (mut made, mut stock) = (RotCounts::default(), RotCounts::default());
-        let mut ahead_bytes = 0.0;
-        for (chunk, &limit) in chunks.iter().zip(limits) {
+        let limits = plan.chunk_limits(sender, AHEAD_BYTES);
+        let (mut made, mut stock, mut ahead_bytes) = (0, 0, 0.0);
+        for (index, (chunk, limit)) in chunks.iter().zip(limits).enumerate() {
             let limit = limit as f64;
-            let Step::Exchange { up, down } = ot.exchange(chunk.rows(), &mut stock) else {
-                continue;
-            };
-            let mut work = self.chunk_work(ot, chunk, &mut made);
+            let mut work = self.chunk_work(ot, sender, chunk, &mut made);
             // Pads take new memory until the first of them are used up.
             if ahead_bytes < limit {
                 ahead_bytes += chunk.pad_bytes() as f64;
-                for (work, us) in work.iter_mut().zip(self.fresh_pads_us(chunk)) {
-                    work[1] += us;
+                for (work, us) in work.iter_mut().zip(self.fresh_pads_us(sender, chunk)) {
+                    *work += us;
                 }
             }
-            let wires = [up, down].map(|bytes| wire_bytes(bytes) as f64);
-            for (party, work) in work.into_iter().enumerate() {
-                self.chunk(party, chunk, limit, work, wires);
+            let wire = wire_bytes(ot.message(chunk.rows(), &mut stock)) as f64;
+            let reserve = Action::Reserve { bytes: chunk.pad_bytes() as f64, limit };
+            let handling = self.handling(wire);
+            let making = work.map(|work_us| self.making(chunk, work_us));
+            let [leader, other] = if leads == CLIENT { making } else { [making[1], making[0]] };
+            let acknowledgement = Action::Send(wire_bytes(0) as f64);
+            let producers = &mut self.scripts.producers[of_lane];
+            producers[leads].push(reserve);
+            if index >= LANE_WINDOW {
+                producers[leads].push(Action::Receive);
+            }
+            producers[leads].extend([leader, handling, Action::Send(wire), Action::Publish]);
+            let follows = &mut producers[1 - leads];
+            follows.extend([reserve, Action::Receive, handling, other, Action::Publish]);
+            if index + LANE_WINDOW < chunks.len() {
+                follows.push(acknowledgement);
             }
         }
     }
 
     /// Microseconds of client and server to use memory for the pads of a chunk for the first time: both pads
-    /// of those in which they send, one of the others.
-    fn fresh_pads_us(&self, chunk: &RotChunk) -> [f64; 2] {
-        let pads = RotCounts::sum(&chunk.runs, RotRun::pad_bytes);
-        let (server, client) = (pads.server_sends as f64, pads.client_sends as f64);
-        [client + server / 2.0, server + client / 2.0]
-            .map(|bytes| bytes * self.situation.profile.fresh_byte_ns / 1000.0)
+    /// of the sender, one of the receiver.
+    fn fresh_pads_us(&self, sender: RotSender, chunk: &RotChunk) -> [f64; 2] {
+        let us = chunk.pad_bytes() as f64 * self.situation.profile.fresh_byte_ns / 1000.0;
+        of_parties(sender, us, us / 2.0)
     }
 
-    fn chunk(
-        &mut self,
-        party: usize,
-        chunk: &RotChunk,
-        limit: f64,
-        [before_us, after_us]: [f64; 2],
-        wires: [f64; 2],
-    ) {
+    /// Work of making a chunk on all threads.
+    fn making(&self, chunk: &RotChunk, work_us: f64) -> Action {
+        let threads = self.situation.threads.max(1);
+        let jobs = (chunk.rows() as f64 / JOB_ROWS).ceil().max(1.0);
+        let width = jobs / (jobs / threads as f64).ceil();
+        Action::Compute { work_us, width, is_pooled: true }
+    }
+
+    /// Work of a producer with a message of `bytes`.
+    fn handling(&self, bytes: f64) -> Action {
         let profile = self.situation.profile;
         let threads = self.situation.threads.max(1);
-        let jobs = (chunk.rows().total() as f64 / JOB_ROWS).ceil().max(1.0);
-        let width = jobs / (jobs / threads as f64).ceil();
-        let pooled = |work_us: f64| Action::Compute { work_us, width, is_pooled: true };
-        let own = |bytes: f64| Action::Compute {
-            work_us: profile.handling_us(bytes) + profile.section_us(threads),
-            width: 1.0,
-            is_pooled: false,
-        };
-        self.scripts.producers[party].extend([
-            Action::Reserve { bytes: chunk.pad_bytes() as f64, limit },
-            pooled(before_us),
-            own(wires[party]),
-            Action::Send(wires[party]),
-            Action::Receive,
-            own(wires[1 - party]),
-            pooled(after_us),
-            Action::Publish,
-        ]);
+        let work_us = profile.handling_us(bytes) + profile.section_us(threads);
+        Action::Compute { work_us, width: 1.0, is_pooled: false }
     }
 
-    /// Work of client and server for a chunk, before and after its exchange, in microseconds of one thread.
-    fn chunk_work(&self, ot: OtExtension, chunk: &RotChunk, made: &mut RotCounts) -> [[f64; 2]; 2] {
-        let Some(costs) = self.situation.profile.extension(ot) else { return [[0.0; 2]; 2] };
+    /// Work of client and server for a chunk, in microseconds of one thread; `made` rows were made before.
+    fn chunk_work(
+        &self,
+        ot: OtExtension,
+        sender: RotSender,
+        chunk: &RotChunk,
+        made: &mut u64,
+    ) -> [f64; 2] {
+        let Some(costs) = self.situation.profile.extension(ot) else { return [0.0; 2] };
         let rows = chunk.rows();
-        let bits = RotCounts::sum(&chunk.runs, |run: &RotRun| {
-            run.rows().saturating_mul(run.bits.saturating_sub(1))
-        });
+        let more_bits = |run: &RotRun| run.rows().saturating_mul(run.bits.saturating_sub(1));
+        let bits: u64 = chunk.runs.iter().map(more_bits).fold(0, u64::saturating_add);
         let before = iterations(ot, *made);
-        *made += rows;
-        let after = iterations(ot, *made);
-        let rows_us = fresh_row_bytes(ot) * self.situation.profile.fresh_byte_ns / 1000.0;
-        // Of one direction: the work of its sender and of its receiver.
-        let work = |count: fn(&RotCounts) -> u64| {
-            let iterations = count(&after) - count(&before);
-            let fresh_us = if count(&before) == 0 && iterations > 0 { rows_us } else { 0.0 };
-            [0, 1].map(|role| {
-                let nanoseconds = count(&rows) as f64 * costs.row_ns[role]
-                    + count(&bits) as f64 * costs.bit_ns[role];
-                nanoseconds / 1000.0 + iterations as f64 * costs.iteration_us[role] + fresh_us
-            })
-        };
-        let server_sends = work(|counts| counts.server_sends);
-        let client_sends = work(|counts| counts.client_sends);
-        let of_party = |sends: f64, receives: f64| match ot {
-            OtExtension::SoftSpoken { .. } => [receives, sends],
-            OtExtension::Silent { .. } => [sends, receives],
-        };
-        [of_party(client_sends[0], server_sends[1]), of_party(server_sends[0], client_sends[1])]
+        *made = made.saturating_add(rows);
+        let iterations = iterations(ot, *made) - before;
+        let fresh_us = fresh_row_bytes(ot) * self.situation.profile.fresh_byte_ns / 1000.0;
+        let fresh_us = if before == 0 && iterations > 0 { fresh_us } else { 0.0 };
+        let [sends, receives] = [0, 1].map(|role| {
+            let nanoseconds = rows as f64 * costs.row_ns[role] + bits as f64 * costs.bit_ns[role];
+            nanoseconds / 1000.0 + iterations as f64 * costs.iteration_us[role] + fresh_us
+        });
+        of_parties(sender, sends, receives)
+    }
+}
+
+/// Of client and server, what the sender of random OTs has and what the receiver has.
+fn of_parties(sender: RotSender, sends: f64, receives: f64) -> [f64; 2] {
+    match sender {
+        RotSender::Client => [sends, receives],
+        RotSender::Server => [receives, sends],
     }
 }
 
@@ -280,9 +298,8 @@ fn fresh_row_bytes(ot: OtExtension) -> f64 {
 }
 
 /// Iterations of silent OT that make so many rows.
-fn iterations(ot: OtExtension, rows: RotCounts) -> RotCounts {
-    let of = |rows: u64| ot.iteration().map_or(0, |(each, _)| rows.div_ceil(each));
-    RotCounts { server_sends: of(rows.server_sends), client_sends: of(rows.client_sends) }
+fn iterations(ot: OtExtension, rows: u64) -> u64 {
+    ot.iteration().map_or(0, |(each, _)| rows.div_ceil(each))
 }
 
 /// The phases of look-ups in the server's order: it answers every message of the client before it
@@ -302,11 +319,13 @@ fn answered(phases: &[Phase]) -> Vec<&Phase> {
 
 /// The scripts of a session of one inference.
 pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>) -> Scripts {
-    let chunks = plan.rot_chunks();
+    let chunks = RotSender::ALL.map(|sender| plan.rot_chunks(sender));
     let mut writer = Writer::new(situation, &chunks);
     writer.setup(plan);
     writer.end_part();
-    writer.producers(plan.spec().ot, &chunks, &plan.chunk_limits(AHEAD_BYTES));
+    for (sender, chunks) in RotSender::ALL.into_iter().zip(&chunks) {
+        writer.producers(plan, sender, chunks);
+    }
     let mut cache = WEIGHT_CACHE_BYTES as u64;
     for (index, traffic) in plan.layer_traffic().iter().enumerate() {
         match linear(plan, index, situation, &mut cache) {

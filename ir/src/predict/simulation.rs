@@ -1,9 +1,10 @@
 //! A discrete-event simulation of two parties: threads that compute on shared cores, two wires, and random
 //! OTs made ahead.
 //!
-//! Four actors each do a list of actions in order: of either party the thread that walks the plan, its
-//! *walker*, and the one that makes random OTs, its *producer*. Between two events all that compute share the
-//! cores in proportion to their threads; an event is the end of a computation or the arrival of a message.
+//! Six actors each do a list of actions in order: of either party the thread that walks the plan, its
+//! *walker*, and two that make random OTs, its *producers*, each on a lane of its own. Between two events all
+//! that compute share the cores in proportion to their threads; an event is the end of a computation or the
+//! arrival of a message.
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,9 @@ use std::collections::VecDeque;
 
 /// Parties; in pairs the client is the first.
 const PARTIES: usize = 2;
+
+/// Lanes: that of the walkers, and those of the producers.
+const LANES: usize = 3;
 
 /// What an actor does next.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +45,8 @@ pub(super) enum Action {
     Publish,
     /// Waits for the random OTs of a chunk, of which a part of so many bytes leaves the stock.
     Take {
+        /// Lane of its producers.
+        lane: usize,
         /// Index of the chunk.
         chunk: usize,
         /// Bytes of pads.
@@ -66,8 +72,8 @@ impl Action {
 pub(super) struct Scripts {
     /// Of the walkers of client and server.
     pub(super) walkers: [Vec<Action>; PARTIES],
-    /// Of the producers of client and server.
-    pub(super) producers: [Vec<Action>; PARTIES],
+    /// Of the producers of client and server, by lane.
+    pub(super) producers: [[Vec<Action>; PARTIES]; LANES - 1],
 }
 
 /// Where the time of a part went, in microseconds.
@@ -92,7 +98,8 @@ pub(super) struct Outcome {
     pub(super) parts: Vec<PartTimes>,
     /// Processor time that the parties were given, in microseconds.
     pub(super) given_us: [f64; PARTIES],
-    /// How long the producers of client and server were not waiting for room, in microseconds.
+    /// How long the producers of client and server were not waiting for room, in microseconds: of either
+    /// the one that was it longer.
     pub(super) producing_us: [f64; PARTIES],
     /// Bytes that client and server sent.
     pub(super) sent_bytes: [f64; PARTIES],
@@ -119,7 +126,7 @@ enum State {
 
 struct Actor<'a> {
     party: usize,
-    /// 0 for walkers, 1 for producers.
+    /// 0 for walkers, else that of producers.
     lane: usize,
     script: &'a [Action],
     next: usize,
@@ -131,12 +138,14 @@ struct Actor<'a> {
 #[derive(Default)]
 struct Party {
     has_started: bool,
-    chunks: usize,
-    ahead_bytes: f64,
+    /// Chunks of each lane so far.
+    chunks: [usize; LANES],
+    ahead_bytes: [f64; LANES],
+    producing_us: [f64; LANES],
     /// When its outgoing wire is free.
     wire_free: f64,
     /// When the messages that it has not received arrive, by lane.
-    inbox: [VecDeque<f64>; 2],
+    inbox: [VecDeque<f64>; LANES],
 }
 
 struct Simulation<'s> {
@@ -151,8 +160,8 @@ struct Simulation<'s> {
 
 /// Runs the actors to their end.
 pub(super) fn simulate(scripts: &Scripts, situation: &Situation<'_>) -> Outcome {
-    let mut actors = Vec::with_capacity(2 * PARTIES);
-    for (lane, of_lane) in [&scripts.walkers, &scripts.producers].into_iter().enumerate() {
+    let mut actors = Vec::with_capacity(LANES * PARTIES);
+    for (lane, of_lane) in [&scripts.walkers].into_iter().chain(&scripts.producers).enumerate() {
         for (party, script) in of_lane.iter().enumerate() {
             let (next, state, has_slept) = (0, State::ForRoom, false);
             actors.push(Actor { party, lane, script, next, state, has_slept });
@@ -172,7 +181,9 @@ pub(super) fn simulate(scripts: &Scripts, situation: &Situation<'_>) -> Outcome 
         simulation.settle(&mut actors);
     }
     let is_complete = actors.iter().all(|actor| actor.state == State::Done);
-    Outcome { is_complete, end_us: simulation.now, ..simulation.outcome }
+    let producing_us =
+        simulation.parties.map(|party| party.producing_us.into_iter().skip(1).fold(0.0, f64::max));
+    Outcome { is_complete, end_us: simulation.now, producing_us, ..simulation.outcome }
 }
 
 impl Simulation<'_> {
@@ -223,9 +234,12 @@ impl Simulation<'_> {
                 let arrival = party.inbox[actor.lane].front();
                 (!arrival.is_some_and(|&arrival| arrival <= self.now)).then_some(State::ForMessage)
             }
-            Action::Take { chunk, .. } => (party.chunks <= chunk).then_some(State::ForRandomOts),
+            Action::Take { lane, chunk, .. } => {
+                (party.chunks[lane] <= chunk).then_some(State::ForRandomOts)
+            }
             Action::Reserve { bytes, limit } => {
-                let is_full = party.ahead_bytes > 0.0 && party.ahead_bytes + bytes > limit;
+                let ahead_bytes = party.ahead_bytes[actor.lane];
+                let is_full = ahead_bytes > 0.0 && ahead_bytes + bytes > limit;
                 is_full.then_some(State::ForRoom)
             }
             Action::AwaitStart => (!party.has_started).then_some(State::ForRoom),
@@ -262,10 +276,10 @@ impl Simulation<'_> {
                 self.parties[1 - actor.party].inbox[actor.lane].push_back(arrival);
             }
             Action::Receive => drop(party.inbox[actor.lane].pop_front()),
-            Action::Reserve { bytes, .. } => party.ahead_bytes += bytes,
-            Action::Publish => party.chunks += 1,
-            Action::Take { bytes, .. } => {
-                party.ahead_bytes = (party.ahead_bytes - bytes).max(0.0);
+            Action::Reserve { bytes, .. } => party.ahead_bytes[actor.lane] += bytes,
+            Action::Publish => party.chunks[actor.lane] += 1,
+            Action::Take { lane, bytes, .. } => {
+                party.ahead_bytes[lane] = (party.ahead_bytes[lane] - bytes).max(0.0);
             }
             Action::Start => party.has_started = true,
             Action::AwaitStart => {}
@@ -335,8 +349,8 @@ impl Simulation<'_> {
         self.attribute(span, actors);
         let rates = self.rates(actors);
         for (actor, rate) in actors.iter_mut().zip(rates) {
-            if actor.lane == 1 && !matches!(actor.state, State::ForRoom | State::Done) {
-                self.outcome.producing_us[actor.party] += span;
+            if !matches!(actor.state, State::ForRoom | State::Done) {
+                self.parties[actor.party].producing_us[actor.lane] += span;
             }
             if let State::Computing { left_us, .. } = &mut actor.state {
                 // The one that ends first ends exactly.

@@ -10,7 +10,7 @@ use crate::plan::{OtExtension, RotChunk};
 use crate::protocol::count::CountMachine;
 use crate::protocol::requantize::{RequantizeForm, RequantizeWidths, requantize};
 use crate::protocol::table::TableWidths;
-use crate::traffic::Traffic;
+use crate::traffic::{RotSender, Traffic};
 
 /// Situations in which steps are predicted: parties with machines of their own, and on one.
 fn situations(profile: &CostProfile) -> Vec<Situation<'_>> {
@@ -25,7 +25,7 @@ fn situations(profile: &CostProfile) -> Vec<Situation<'_>> {
 
 /// The time of one step, simulated, its random OTs made before.
 fn simulated_us(situation: &Situation<'_>, write: impl FnOnce(&mut Writer<'_>)) -> f64 {
-    let mut writer = Writer::new(situation, &[]);
+    let mut writer = Writer::new(situation, &Default::default());
     write(&mut writer);
     let scripts = writer.finish();
     assert!(!scripts.walkers.iter().flatten().any(|a| matches!(a, Action::Take { .. })));
@@ -160,8 +160,11 @@ fn a_chunk_of_random_ots_is_no_step() {
     // A writer without chunks takes nothing, which the closed forms do not count either.
     let profile = CostProfile::default();
     let situation = Situation { profile: &profile, link: None, threads: 1, is_shared: false };
-    let chunk = RotChunk { runs: traffics()[0].rots.clone() };
-    let mut writer = Writer::new(&situation, &[chunk]);
+    let chunks = RotSender::ALL.map(|sender| {
+        let runs = traffics().swap_remove(0).rots.into_iter();
+        vec![RotChunk { runs: runs.filter(|run| run.sender == sender).collect() }]
+    });
+    let mut writer = Writer::new(&situation, &chunks);
     writer.traffic(&traffics()[0]);
     let scripts = writer.finish();
     let takes = scripts.walkers.iter().flatten().filter(|a| matches!(a, Action::Take { .. }));

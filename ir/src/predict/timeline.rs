@@ -96,8 +96,8 @@ impl Plan {
         let setup = parts.next().unwrap_or_default();
         let layers: Vec<PartPrediction> = parts.collect();
         let made = |party: usize| {
-            let work = scripts.producers[party].iter().map(Action::work_us);
-            work.sum::<f64>() / 1e6
+            let lanes = scripts.producers.iter().flat_map(|lane| &lane[party]);
+            lanes.map(Action::work_us).sum::<f64>() / 1e6
         };
         let correlations = PartPrediction {
             client_cpu_s: made(0),

@@ -13,7 +13,7 @@ use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
 /// Version of the wire protocol; parties of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Most inferences that a client may announce for one session.
 pub const MAX_INFERENCES: u32 = 1_000_000;

@@ -1,8 +1,8 @@
 //! A session: handshake, base OT, keys; then any number of inferences on one connection.
 //!
 //! Set-up: hello both ways, base OT and OT extension both ways, the client's public keys. After it a
-//! session holds everything that the steps of a plan need, and every secret in it is its own; a thread
-//! makes random OTs ahead, on a lane of its own.
+//! session holds everything that the steps of a plan need, and every secret in it is its own; two threads
+//! make random OTs ahead, each on a lane of its own.
 
 pub mod extension;
 mod hello;
@@ -25,9 +25,10 @@ use heq_he::client::SecretKey;
 use heq_he::server::ServerKeys;
 use heq_ir::plan::weights::{ServerWeights, TableEntries};
 use heq_ir::plan::{AHEAD_BYTES, Plan};
+use heq_ir::traffic::RotSender;
 use heq_net::Channel;
 use heq_ot::{RotReceiverBatch, RotSenderBatch};
-use producer::Producer;
+use producer::{Lanes, Producer};
 use rand_chacha::ChaCha20Rng;
 
 /// A plan with the tables that both parties need for it. The tables count what is computed with them:
@@ -46,8 +47,8 @@ impl PreparedPlan {
         Self { plan, rings, ahead_bytes: AHEAD_BYTES }
     }
 
-    /// Bounds the random OTs that are made ahead by `ahead_bytes` of their pads, or by what a step takes
-    /// and one exchange makes if that is more.
+    /// Bounds the random OTs of either sender that are made ahead by `ahead_bytes` of their pads, or by what
+    /// a step takes and one message makes if that is more.
     #[must_use]
     pub fn with_ahead_bytes(self, ahead_bytes: u64) -> Self {
         Self { ahead_bytes, ..self }
@@ -178,13 +179,16 @@ impl<'a> Session<'a> {
         inferences: u32,
     ) -> Result<Self, RunError> {
         let mut rng = fresh_rng()?;
-        let limits = [plan.plan.window_bytes(), plan.plan.chunk_window_bytes()];
-        let [own_limit, limit] = limits.map(|(up, down)| match role {
-            Role::Client => down,
-            Role::Server => up,
-        });
         // The peer may make random OTs before this party is done with the set-up.
-        let lane = channel.add_lane(own_limit, limit)?;
+        let arriving = |(up, down)| if role == Role::Client { down } else { up };
+        let own_limit = arriving(plan.plan.window_bytes());
+        let lane =
+            |sender| channel.add_lane(own_limit, arriving(plan.plan.lane_window_bytes(sender)));
+        let [server_sends, client_sends] = [lane(RotSender::Server)?, lane(RotSender::Client)?];
+        let lanes = match role {
+            Role::Server => Lanes { sends: server_sends, receives: client_sends },
+            Role::Client => Lanes { sends: client_sends, receives: server_sends },
+        };
         let mine = Hello::new(role, plan.plan.digest(), inferences, &mut rng);
         let handshake = mine.exchange(&mut channel)?;
         let (session, ot) = (&handshake.session, plan.plan.spec().ot);
@@ -192,7 +196,8 @@ impl<'a> Session<'a> {
         let keys = plan.establish_keys(role, &handshake.server_nonce, &mut channel, &mut rng)?;
         let inferences = handshake.inferences;
         let (producer, (sender_stock, receiver_stock)) =
-            Producer::start(role, &plan.plan, inferences, extension, lane, plan.ahead_bytes)?;
+            Producer::start(role, &plan.plan, inferences, extension, lanes, plan.ahead_bytes)
+                .inspect_err(|_| channel.abort())?;
         Ok(Self {
             plan,
             role,
@@ -224,11 +229,11 @@ impl<'a> Session<'a> {
         self.channel.snapshot()
     }
 
-    /// Ends the session after all inferences, or after an error: waits for the thread that makes random
+    /// Ends the session after all inferences, or after an error: waits for the threads that make random
     /// OTs and until everything is sent, and closes the connection. Returns what making them took.
     ///
     /// # Errors
-    /// That of `outcome` or of the thread, whichever came first; [`RunError`] if a message could not be
+    /// That of `outcome` or of a thread, whichever came first; [`RunError`] if a message could not be
     /// sent.
     pub fn end(mut self, outcome: Result<(), RunError>) -> Result<(Measured, RotStats), RunError> {
         let outcome = outcome.and_then(|()| match self.inferences - self.done {

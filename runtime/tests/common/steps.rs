@@ -10,7 +10,7 @@ use heq_ot::ideal::ideal_rot;
 use heq_ot::{RotReceiverBatch, RotSenderBatch, RotShape, SessionId};
 use heq_runtime::error::RunError;
 use heq_runtime::protocol::{Link, Role};
-use heq_runtime::session::extension::{Extension, Shapes};
+use heq_runtime::session::extension::{End, Extension};
 use heq_runtime::stock::Stock;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -123,10 +123,16 @@ pub(crate) fn extend(
         };
         let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         let of = |is_own: bool| now.iter().filter(move |run| (run.sender == own) == is_own);
-        let (sends, receives) = (of(true).map(shape).collect(), of(false).map(shape).collect());
-        let (batches, others) = extension.extend(&Shapes { sends, receives }, channel).unwrap();
-        sent.extend(batches);
-        received.extend(others);
+        let [sends, receives] = [true, false].map(|own| of(own).map(shape).collect::<Vec<_>>());
+        let Extension { sender, receiver } = &mut *extension;
+        let mut send = |channel: &mut _| sent.extend(sender.extend(&sends, channel).unwrap());
+        let mut receive =
+            |channel: &mut _| received.extend(receiver.extend(&receives, channel).unwrap());
+        // Either party may lead, so both begin with the same direction.
+        match role {
+            Role::Server => (send(channel), receive(channel)),
+            Role::Client => (receive(channel), send(channel)),
+        };
         rest = later;
     }
     Stocks { sender: sent.into_iter().collect(), receiver: received.into_iter().collect() }

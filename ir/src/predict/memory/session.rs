@@ -4,7 +4,7 @@ use super::linear::{polynomial, row_bytes};
 use super::{Both, MemorySituation, PROGRAM_BYTES, words};
 use crate::params::RlweParams;
 use crate::plan::{LayerKind, OtExtension, Plan};
-use crate::traffic::{RotCounts, RotRun, Step};
+use crate::traffic::{RotRun, RotSender};
 
 /// Buffers of a connection, one each way: `runtime/net/src/tcp.rs`.
 const CONNECTION_BYTES: u64 = 2 * 65_536;
@@ -95,26 +95,18 @@ impl Plan {
         runs.saturating_add(steps.saturating_mul(1024))
     }
 
-    /// Messages of making the largest chunk, without the random OTs themselves. Of silent OT a message is
-    /// held as blocks, as bytes and, by its sender, as a frame.
+    /// Messages of making the largest chunk of either sender, without the random OTs themselves. Of silent OT
+    /// a message is held as blocks, as bytes and, by its sender, as a frame.
     fn chunk_memory(&self) -> u64 {
-        let copies = match self.spec().ot {
+        let [sent, received] = match self.spec().ot {
             OtExtension::SoftSpoken { .. } => [2, 1],
             OtExtension::Silent { .. } => [3, 2],
         };
-        let mut stock = RotCounts::default();
-        let chunks = self.rot_chunks();
-        let largest = chunks.iter().map(|chunk| {
-            let Step::Exchange { up, down } = self.spec().ot.exchange(chunk.rows(), &mut stock)
-            else {
-                return 0;
-            };
-            let [sent, received] = copies;
-            // Either may be the larger at either party.
-            let [larger, smaller]: [u64; 2] = [up.max(down), up.min(down)];
-            larger.saturating_mul(sent).saturating_add(smaller.saturating_mul(received))
-        });
-        largest.max().unwrap_or(0)
+        let largest =
+            RotSender::ALL.map(|sender| self.chunk_messages(sender).into_iter().max().unwrap_or(0));
+        // Either party may lead the lane of the larger.
+        let [larger, smaller] = [largest[0].max(largest[1]), largest[0].min(largest[1])];
+        larger.saturating_mul(sent).saturating_add(smaller.saturating_mul(received))
     }
 }
 

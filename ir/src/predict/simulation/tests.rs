@@ -23,7 +23,7 @@ fn pooled(work_us: f64, width: f64) -> Action {
     Action::Compute { work_us, width, is_pooled: true }
 }
 
-/// Runs client and server, with or without producers, over [`link`].
+/// Runs client and server, with or without producers of the first lane, over [`link`].
 fn run(
     walkers: [Vec<Action>; 2],
     producers: [Vec<Action>; 2],
@@ -32,7 +32,7 @@ fn run(
 ) -> Outcome {
     let profile = silent_profile();
     let situation = Situation { profile: &profile, link: Some(link()), threads, is_shared };
-    simulate(&Scripts { walkers, producers }, &situation)
+    simulate(&Scripts { walkers, producers: [producers, Default::default()] }, &situation)
 }
 
 fn walls(outcome: &Outcome) -> Vec<f64> {
@@ -104,7 +104,7 @@ fn lanes_share_a_wire() {
 
 #[test]
 fn random_ots_are_waited_for_and_room_too() {
-    let take = |chunk| Action::Take { chunk, bytes: 8.0 };
+    let take = |chunk| Action::Take { lane: 1, chunk, bytes: 8.0 };
     let walker = vec![take(0), compute(100.0), take(1), EndPart];
     let reserve = Reserve { bytes: 8.0, limit: 10.0 };
     let producer = vec![reserve, compute(30.0), Publish, reserve, compute(60.0), Publish];

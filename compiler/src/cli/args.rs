@@ -69,7 +69,7 @@ pub(super) struct CompileArguments {
     #[arg(long, value_enum)]
     pub(super) packing: Option<PackingArgument>,
     /// How random OTs are made: softspoken takes 128/K - 1 bits each with a field of K = 1, 2, 4 or 8
-    /// bits (default 4), silent few bytes in iterations of 2^LOG_ROWS, 18 to 21 (default 20), after a
+    /// bits (default 4), silent few bytes in iterations of 2^LOG_ROWS, 18 to 22 (default 20), after a
     /// larger set-up; auto takes the cheapest
     #[arg(long, value_name = "auto|softspoken[:K]|silent[:LOG_ROWS]", default_value = "auto", value_parser = parse_ot)]
     pub(super) ot: OtRule,
@@ -295,7 +295,7 @@ fn parse_ot(text: &str) -> Result<OtRule, String> {
 }
 
 const OT_FORMS: &str =
-    "give auto, softspoken with 1, 2, 4 or 8 as in softspoken:4, or silent with 18 to 21";
+    "give auto, softspoken with 1, 2, 4 or 8 as in softspoken:4, or silent with 18 to 22";
 
 fn parse_rounding(text: &str) -> Result<AccRounding, String> {
     if text == "exact" {

@@ -403,9 +403,11 @@ fn extension(ot: OtExtension, search: &SearchOptions, share: f64) -> Extension {
             None => made(row_us, ot.bytes_per_row()),
             Some(_) => made(0.0, 0.0),
         },
-        iteration: ot
-            .iteration()
-            .map(|(rows, bytes)| (rows as f64, made(rows as f64 * row_us, bytes as f64))),
+        // Rows left over serve the next inference, so that one pays for its share of an iteration.
+        iteration: ot.iteration().map(|(rows, bytes)| {
+            let rows = share * rows as f64;
+            (rows, made(rows * row_us, share * bytes as f64))
+        }),
     }
 }
 

@@ -46,7 +46,7 @@ pub enum OtError {
         found: usize,
     },
     /// There is no set of parameters for iterations of silent OT with this number of rows.
-    #[error("silent OT with iterations of 2^{found} rows: only 18 to 21 are supported")]
+    #[error("silent OT with iterations of 2^{found} rows: only 18 to 22 are supported")]
     UnsupportedSilentRows {
         /// The binary logarithm refused.
         found: u8,

@@ -127,17 +127,39 @@ class Builder:
         size = [(extent + 2 * pad - kernel) // stride + 1 for extent in (height, width)]
         return Tensor(result, (out_channels, *size), 1.0)
 
-    def activated(self, tensor, name, operator="Relu"):
-        """An activation and its quantizer."""
-        if operator == "Relu":
-            result = self.node("Relu", [tensor.name])
-        else:
-            bounds = [self.constant(np.float32(bound)) for bound in (0.0, 6.0)]
-            result = self.node("Clip", [tensor.name, *bounds])
-        positive = Tensor(result, tensor.shape, tensor.square)
-        quantized = self.quantize(positive, self.arguments.activation_bits, False, name)
-        quantized.square = tensor.square / 2
+    def activated(self, tensors, name, operator="Relu", bits=None):
+        """An activation and its quantizer; of several tensors the channels together, behind one."""
+        tensors = tensors if isinstance(tensors, list) else [tensors]
+        results = []
+        for tensor in tensors:
+            if operator == "Relu":
+                results.append(self.node("Relu", [tensor.name]))
+            else:
+                bounds = [self.constant(np.float32(bound)) for bound in (0.0, 6.0)]
+                results.append(self.node("Clip", [tensor.name, *bounds]))
+        result = results[0] if len(results) == 1 else self.node("Concat", results, axis=1)
+        channels = sum(tensor.shape[0] for tensor in tensors)
+        square = sum(tensor.square for tensor in tensors) / len(tensors)
+        positive = Tensor(result, (channels, *tensors[0].shape[1:]), square)
+        bits = bits or self.arguments.activation_bits
+        quantized = self.quantize(positive, bits, False, name)
+        quantized.square = square / 2
         return quantized
+
+    def max_pool(self, tensor, kernel, stride, pad=0):
+        """The largest of every window; its values are those of the quantizer before it."""
+        result = self.node(
+            "MaxPool",
+            [tensor.name],
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+        )
+        size = [(extent + 2 * pad - kernel) // stride + 1 for extent in tensor.shape[1:]]
+        # Mean square of the largest of kernel^2 normal deviates over that of a positive part.
+        growth = {2: 3.1, 3: 5.1}[kernel]
+        shape = (tensor.shape[0], *size)
+        return Tensor(result, shape, tensor.square * growth, tensor.quantized)
 
     def signed(self, tensor, name):
         """A quantizer behind no activation."""
@@ -152,15 +174,15 @@ class Builder:
         """The input, quantized."""
         return self.quantize(self.first, self.arguments.edge_bits, True, "image")
 
+    def average(self, tensor):
+        """Average over all positions, as a vector without a quantizer."""
+        pooled = self.node("GlobalAveragePool", [tensor.name])
+        flat = self.node("Flatten", [pooled], axis=1)
+        return Tensor(flat, (tensor.shape[0], 1, 1), tensor.square / 2)
+
     def classifier(self, tensor, classes):
         """Average over all positions, quantizer, matrix product."""
-        pooled = Tensor(
-            self.node("GlobalAveragePool", [tensor.name]),
-            (tensor.shape[0], 1, 1),
-            tensor.square / 2,
-        )
-        flat = self.node("Flatten", [pooled.name], axis=1)
-        features = Tensor(flat, (tensor.shape[0], 1, 1), pooled.square)
+        features = self.average(tensor)
         is_signed = tensor.quantized.signed
         features = self.quantize(features, self.arguments.edge_bits, is_signed, "features")
         return self.dense(features, "classifier", classes, self.arguments.edge_bits)
@@ -188,35 +210,131 @@ class Builder:
         return model
 
 
-def basic_block(net, x, name, channels, stride):
-    """Two 3x3 convolutions around a shortcut that drops rows and columns and adds zero channels."""
-    y = net.activated(net.conv(x, name + "_conv1", channels, 3, stride), name + "_act1")
-    y = net.conv(y, name + "_conv2", channels, 3)
-    skip = x
-    if stride > 1 or x.shape[0] != channels:
-        starts, ends, axes, steps = [0, 0], [2**31 - 1] * 2, [2, 3], [stride] * 2
-        bounds = [net.constant(np.array(value, np.int64)) for value in (starts, ends, axes, steps)]
-        sliced = net.node("Slice", [x.name, *bounds])
-        more = channels - x.shape[0]
-        pads = net.constant(np.array([0, more // 2, 0, 0, 0, more - more // 2, 0, 0], np.int64))
-        padded = net.node("Pad", [sliced, pads], mode="constant")
-        skip = Tensor(padded, y.shape, x.square * x.shape[0] / channels)
-    return net.activated(net.add(y, skip), name + "_act2")
+def drop_rows(net, x, name, shape, stride):
+    """A shortcut that drops rows and columns and adds zero channels."""
+    starts, ends, axes, steps = [0, 0], [2**31 - 1] * 2, [2, 3], [stride] * 2
+    bounds = [net.constant(np.array(value, np.int64)) for value in (starts, ends, axes, steps)]
+    sliced = net.node("Slice", [x.name, *bounds])
+    more = shape[0] - x.shape[0]
+    pads = net.constant(np.array([0, more // 2, 0, 0, 0, more - more // 2, 0, 0], np.int64))
+    padded = net.node("Pad", [sliced, pads], mode="constant")
+    return Tensor(padded, shape, x.square * x.shape[0] / shape[0])
+
+
+def project(net, x, name, shape, stride):
+    """A shortcut by a 1x1 convolution."""
+    return net.conv(x, name + "_shortcut", shape[0], 1, stride)
+
+
+def basic(channels, stride):
+    return [(channels, 3, stride), (channels, 3, 1)]
+
+
+def bottleneck(channels, stride):
+    """Strides are those of the 3x3 convolution, as in torchvision."""
+    return [(channels, 1, 1), (channels, 3, stride), (4 * channels, 1, 1)]
+
+
+def residual_block(net, x, name, convs, shortcut):
+    """Convolutions (channels, kernel, stride) around the input, or a shortcut where shapes differ."""
+    y = x
+    for index, (channels, kernel, stride) in enumerate(convs, 1):
+        y = net.conv(y, f"{name}_conv{index}", channels, kernel, stride)
+        if index < len(convs):
+            y = net.activated(y, f"{name}_act{index}")
+    stride = math.prod(stride for _, _, stride in convs)
+    skip = x if x.shape == y.shape else shortcut(net, x, name, y.shape, stride)
+    return net.activated(net.add(y, skip), f"{name}_act{len(convs)}")
+
+
+def residual_stages(net, x, blocks, width, convs, shortcut):
+    """Stages of so many blocks; every one halves the extents, but the first, and doubles the channels."""
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            stride = 2 if stage > 0 and block == 0 else 1
+            name = f"stage{stage + 1}_block{block + 1}"
+            x = residual_block(net, x, name, convs(width << stage, stride), shortcut)
+    return x
+
+
+def stem(net, channels, kernel, stride=1, pad=None):
+    """The first convolution."""
+    x = net.conv(net.image(), "stem", channels, kernel, stride, pad=pad, bits=net.arguments.edge_bits)
+    return net.activated(x, "stem_act")
 
 
 def cifar_resnet(blocks):
     """The ResNets of CIFAR: three stages of 16, 32 and 64 channels. [HZRS16, Section 4.2]"""
 
     def build(net):
-        x = net.conv(net.image(), "stem", 16, 3, bits=net.arguments.edge_bits)
-        x = net.activated(x, "stem_act")
-        for stage, channels in enumerate((16, 32, 64)):
-            for block in range(blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
-                x = basic_block(net, x, f"stage{stage + 1}_block{block + 1}", channels, stride)
+        x = residual_stages(net, stem(net, 16, 3), [blocks] * 3, 16, basic, drop_rows)
         return net.classifier(x, 10)
 
     return build, (3, 32, 32)
+
+
+def imagenet_resnet(blocks, convs):
+    """The ResNets of ImageNet: four stages of 64 to 512 channels. [HZRS16, Table 1]"""
+
+    def build(net):
+        x = net.max_pool(stem(net, 64, 7, 2), 3, 2, 1)
+        return net.classifier(residual_stages(net, x, blocks, 64, convs, project), 1000)
+
+    return build, (3, 224, 224)
+
+
+def tiny_resnet(blocks, convs):
+    """The same for Tiny-ImageNet: the first convolution keeps all of its small images."""
+
+    def build(net):
+        x = residual_stages(net, stem(net, 64, 3), blocks, 64, convs, project)
+        return net.classifier(x, 200)
+
+    return build, (3, 64, 64)
+
+
+def vgg16():
+    """Stages of 3x3 convolutions, three dense layers. [SZ15, Table 1, D]"""
+    stages = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
+
+    def build(net):
+        x, edge_bits = net.image(), net.arguments.edge_bits
+        for stage, (channels, convs) in enumerate(stages, 1):
+            for index in range(1, convs + 1):
+                name = f"stage{stage}_conv{index}"
+                bits = edge_bits if (stage, index) == (1, 1) else None
+                x = net.activated(net.conv(x, name, channels, 3, bits=bits), name + "_act")
+            x = net.max_pool(x, 2, 2)
+        flat = net.node("Flatten", [x.name], axis=1)
+        x = Tensor(flat, (math.prod(x.shape), 1, 1), x.square, x.quantized)
+        x = net.activated(net.dense(x, "dense1", 4096), "dense1_act")
+        x = net.activated(net.dense(x, "dense2", 4096), "dense2_act", bits=edge_bits)
+        return net.dense(x, "classifier", 1000, edge_bits)
+
+    return build, (3, 224, 224)
+
+
+def squeezenet():
+    """SqueezeNet 1.1: fire modules between poolings. [IHM+16, Section 3; sizes of release 1.1]"""
+    stages = [[(16, 64)] * 2, [(32, 128)] * 2, [(48, 192)] * 2 + [(64, 256)] * 2]
+
+    def fire(net, x, name, squeeze, expand, bits):
+        x = net.activated(net.conv(x, name + "_squeeze", squeeze, 1), name + "_squeeze_act")
+        halves = [net.conv(x, f"{name}_expand{kernel}", expand, kernel) for kernel in (1, 3)]
+        return net.activated(halves, name + "_act", bits=bits)
+
+    def build(net):
+        x, edge_bits = stem(net, 64, 3, 2, pad=0), net.arguments.edge_bits
+        for stage, modules in enumerate(stages, 1):
+            x = net.max_pool(x, 3, 2)
+            for index, (squeeze, expand) in enumerate(modules, 1):
+                is_last = stage == len(stages) and index == len(modules)
+                bits = edge_bits if is_last else None
+                x = fire(net, x, f"stage{stage}_fire{index}", squeeze, expand, bits)
+        x = net.conv(x, "classifier", 1000, 1, bits=edge_bits)
+        return net.average(net.activated(x, "classifier_act", bits=edge_bits))
+
+    return build, (3, 224, 224)
 
 
 def mobilenet_v2():
@@ -257,8 +375,13 @@ def mobilenet_v2():
 
 ARCHITECTURES = {
     "mobilenetv2": mobilenet_v2(),
+    "resnet18": imagenet_resnet([2, 2, 2, 2], basic),
+    "resnet18_tiny": tiny_resnet([2, 2, 2, 2], basic),
     "resnet20": cifar_resnet(3),
     "resnet32": cifar_resnet(5),
+    "resnet50": imagenet_resnet([3, 4, 6, 3], bottleneck),
+    "squeezenet": squeezenet(),
+    "vgg16": vgg16(),
 }
 
 

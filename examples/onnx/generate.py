@@ -15,6 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 13
 IR_VERSION = 8
 
+# Mean and variance of the largest of kernel^2 normal deviates.
+LARGEST = {2: (1.03, 0.49), 3: (1.49, 0.36)}
+
+
+def positive_part(mean, variance):
+    """Mean and variance of the positive part of a normal deviate."""
+    deviation = math.sqrt(variance)
+    density = deviation * math.exp(-(mean**2) / (2 * variance)) / math.sqrt(2 * math.pi)
+    share = (1 + math.erf(mean / (deviation * math.sqrt(2)))) / 2
+    first = mean * share + density
+    return first, (mean**2 + variance) * share + mean * density - first**2
+
 
 class Quantizer:
     """Integers of some bits: real value = scale * integer, no zero point."""
@@ -27,10 +39,11 @@ class Quantizer:
 
 
 class Tensor:
-    """A tensor of reals under construction: its name, shape [C, H, W] and mean square."""
+    """A tensor of reals under construction: name, shape [C, H, W], estimated variance and mean."""
 
-    def __init__(self, name, shape, square, quantized=None):
-        self.name, self.shape, self.square, self.quantized = name, shape, square, quantized
+    def __init__(self, name, shape, variance, quantized=None, mean=0.0):
+        self.name, self.shape, self.quantized = name, shape, quantized
+        self.variance, self.mean = variance, mean
 
 
 class Builder:
@@ -67,11 +80,11 @@ class Builder:
 
     def quantize(self, tensor, bits, signed, name):
         """QuantizeLinear, for fewer than 8 bits Clip, DequantizeLinear."""
-        deviation = math.sqrt(tensor.square)
+        deviation = math.sqrt(tensor.variance)
         high = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
         # Two bits span less, so that more than the outliers differ from zero.
         deviations = 3.0 if bits > 2 else 2.0
-        to = Quantizer(bits, signed, self.scale(deviations * deviation / high))
+        to = Quantizer(bits, signed, self.scale((tensor.mean + deviations * deviation) / high))
         scale = self.constant(np.float32(to.scale), name + "_scale")
         zero = self.constant(to.type(0), name + "_zero_point")
         integers = self.node("QuantizeLinear", [tensor.name, scale, zero], name + "_quantized")
@@ -79,16 +92,20 @@ class Builder:
             bounds = [self.constant(to.type(bound)) for bound in (to.low, to.high)]
             integers = self.node("Clip", [integers, *bounds])
         reals = self.node("DequantizeLinear", [integers, scale, zero], name + "_dequantized")
-        return Tensor(reals, tensor.shape, tensor.square, to)
+        return Tensor(reals, tensor.shape, tensor.variance, to, tensor.mean)
 
-    def weights(self, shape, bits, square, name):
+    def weights(self, shape, bits, variance, name):
         """DequantizeLinear of random integers, with a scale a channel; returns these, too."""
         high = (1 << (bits - 1)) - 1
-        integers = self.random.integers(-high, high, size=shape, endpoint=True).astype(np.int8)
         fan_in = int(np.prod(shape[1:]))
+        # Every weight but an odd one has its opposite, so that the mean of activations cancels:
+        # else the outputs of a deep network hardly depend on its input.
+        half = self.random.integers(-high, high, size=(shape[0], (fan_in + 1) // 2), endpoint=True)
+        integers = np.concatenate([half, -half], axis=1)[:, :fan_in]
+        integers = self.random.permuted(integers, axis=1).reshape(shape).astype(np.int8)
         mean_square = high * (high + 1) / 3
         channels = self.random.uniform(0.7, 1.4, size=shape[0])
-        scales = self.scale(channels / math.sqrt(fan_in * mean_square * square))
+        scales = self.scale(channels / math.sqrt(fan_in * mean_square * variance))
         stored = self.constant(integers, name + "_weight")
         if bits < 8:
             bounds = [self.constant(np.int8(bound)) for bound in (-(high + 1), high)]
@@ -113,7 +130,7 @@ class Builder:
         bits = bits or self.arguments.weight_bits
         pad = kernel // 2 if pad is None else pad
         shape = (out_channels, channels // groups, kernel, kernel)
-        weights, scales = self.weights(shape, bits, tensor.square, name)
+        weights, scales = self.weights(shape, bits, tensor.variance, name)
         bias = self.bias(out_channels, scales * tensor.quantized.scale, name)
         result = self.node(
             "Conv",
@@ -139,11 +156,11 @@ class Builder:
                 results.append(self.node("Clip", [tensor.name, *bounds]))
         result = results[0] if len(results) == 1 else self.node("Concat", results, axis=1)
         channels = sum(tensor.shape[0] for tensor in tensors)
-        square = sum(tensor.square for tensor in tensors) / len(tensors)
-        positive = Tensor(result, (channels, *tensors[0].shape[1:]), square)
+        shape, variance, mean = (channels, *tensor.shape[1:]), tensor.variance, tensor.mean
         bits = bits or self.arguments.activation_bits
-        quantized = self.quantize(positive, bits, False, name)
-        quantized.square = square / 2
+        # What is not positive is of no account for the span of the quantizer.
+        quantized = self.quantize(Tensor(result, shape, variance, None, mean), bits, False, name)
+        quantized.mean, quantized.variance = positive_part(mean, variance)
         return quantized
 
     def max_pool(self, tensor, kernel, stride, pad=0):
@@ -156,10 +173,10 @@ class Builder:
             pads=[pad] * 4,
         )
         size = [(extent + 2 * pad - kernel) // stride + 1 for extent in tensor.shape[1:]]
-        # Mean square of the largest of kernel^2 normal deviates over that of a positive part.
-        growth = {2: 3.1, 3: 5.1}[kernel]
-        shape = (tensor.shape[0], *size)
-        return Tensor(result, shape, tensor.square * growth, tensor.quantized)
+        average, variance = positive_part(0.0, 1.0)
+        mean = tensor.mean * LARGEST[kernel][0] / average
+        variance = tensor.variance * LARGEST[kernel][1] / variance
+        return Tensor(result, (tensor.shape[0], *size), variance, tensor.quantized, mean)
 
     def signed(self, tensor, name):
         """A quantizer behind no activation."""
@@ -168,7 +185,7 @@ class Builder:
     def add(self, a, b):
         """A sum of two branches, without quantizers of their own."""
         result = self.node("Add", [a.name, b.name])
-        return Tensor(result, a.shape, a.square + b.square)
+        return Tensor(result, a.shape, a.variance + b.variance, None, a.mean + b.mean)
 
     def image(self):
         """The input, quantized."""
@@ -178,7 +195,7 @@ class Builder:
         """Average over all positions, as a vector without a quantizer."""
         pooled = self.node("GlobalAveragePool", [tensor.name])
         flat = self.node("Flatten", [pooled], axis=1)
-        return Tensor(flat, (tensor.shape[0], 1, 1), tensor.square / 2)
+        return Tensor(flat, (tensor.shape[0], 1, 1), tensor.variance / 2, None, tensor.mean)
 
     def classifier(self, tensor, classes):
         """Average over all positions, quantizer, matrix product."""
@@ -191,7 +208,7 @@ class Builder:
         """A matrix product; its result has no quantizer yet."""
         shape = (outputs, int(np.prod(tensor.shape)))
         bits = bits or self.arguments.weight_bits
-        weights, scales = self.weights(shape, bits, tensor.square, name)
+        weights, scales = self.weights(shape, bits, tensor.variance, name)
         bias = self.bias(outputs, scales * tensor.quantized.scale, name)
         result = self.node("Gemm", [tensor.name, weights, bias], name, transB=1)
         return Tensor(result, (outputs, 1, 1), 1.0)
@@ -218,7 +235,8 @@ def drop_rows(net, x, name, shape, stride):
     more = shape[0] - x.shape[0]
     pads = net.constant(np.array([0, more // 2, 0, 0, 0, more - more // 2, 0, 0], np.int64))
     padded = net.node("Pad", [sliced, pads], mode="constant")
-    return Tensor(padded, shape, x.square * x.shape[0] / shape[0])
+    share = x.shape[0] / shape[0]
+    return Tensor(padded, shape, x.variance * share, None, x.mean * share)
 
 
 def project(net, x, name, shape, stride):
@@ -236,7 +254,7 @@ def bottleneck(channels, stride):
 
 
 def residual_block(net, x, name, convs, shortcut):
-    """Convolutions (channels, kernel, stride) around the input, or a shortcut where shapes differ."""
+    """Convolutions (channels, kernel, stride) around x, or a shortcut where shapes differ."""
     y = x
     for index, (channels, kernel, stride) in enumerate(convs, 1):
         y = net.conv(y, f"{name}_conv{index}", channels, kernel, stride)
@@ -248,7 +266,7 @@ def residual_block(net, x, name, convs, shortcut):
 
 
 def residual_stages(net, x, blocks, width, convs, shortcut):
-    """Stages of so many blocks; every one halves the extents, but the first, and doubles the channels."""
+    """Stages of so many blocks; all but the first halve the extents and double the channels."""
     for stage, count in enumerate(blocks):
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
@@ -259,7 +277,8 @@ def residual_stages(net, x, blocks, width, convs, shortcut):
 
 def stem(net, channels, kernel, stride=1, pad=None):
     """The first convolution."""
-    x = net.conv(net.image(), "stem", channels, kernel, stride, pad=pad, bits=net.arguments.edge_bits)
+    bits = net.arguments.edge_bits
+    x = net.conv(net.image(), "stem", channels, kernel, stride, pad=pad, bits=bits)
     return net.activated(x, "stem_act")
 
 
@@ -306,7 +325,7 @@ def vgg16():
                 x = net.activated(net.conv(x, name, channels, 3, bits=bits), name + "_act")
             x = net.max_pool(x, 2, 2)
         flat = net.node("Flatten", [x.name], axis=1)
-        x = Tensor(flat, (math.prod(x.shape), 1, 1), x.square, x.quantized)
+        x = Tensor(flat, (math.prod(x.shape), 1, 1), x.variance, x.quantized, x.mean)
         x = net.activated(net.dense(x, "dense1", 4096), "dense1_act")
         x = net.activated(net.dense(x, "dense2", 4096), "dense2_act", bits=edge_bits)
         return net.dense(x, "classifier", 1000, edge_bits)

@@ -194,8 +194,8 @@ class Builder:
     def average(self, tensor):
         """Average over all positions, as a vector without a quantizer."""
         pooled = self.node("GlobalAveragePool", [tensor.name])
-        flat = self.node("Flatten", [pooled], axis=1)
-        return Tensor(flat, (tensor.shape[0], 1, 1), tensor.variance / 2, None, tensor.mean)
+        shape = (tensor.shape[0], 1, 1)
+        return self.flat(Tensor(pooled, shape, tensor.variance / 2, None, tensor.mean))
 
     def classifier(self, tensor, classes):
         """Average over all positions, quantizer, matrix product."""
@@ -203,6 +203,12 @@ class Builder:
         is_signed = tensor.quantized.signed
         features = self.quantize(features, self.arguments.edge_bits, is_signed, "features")
         return self.dense(features, "classifier", classes, self.arguments.edge_bits)
+
+    def flat(self, tensor):
+        """All elements as a vector."""
+        name = self.node("Flatten", [tensor.name], axis=1)
+        shape = (math.prod(tensor.shape), 1, 1)
+        return Tensor(name, shape, tensor.variance, tensor.quantized, tensor.mean)
 
     def dense(self, tensor, name, outputs, bits=None):
         """A matrix product; its result has no quantizer yet."""
@@ -312,6 +318,18 @@ def tiny_resnet(blocks, convs):
     return build, (3, 64, 64)
 
 
+def mlp():
+    """784-128-128-10."""
+
+    def build(net):
+        x, edge_bits = net.flat(net.image()), net.arguments.edge_bits
+        x = net.activated(net.dense(x, "dense1", 128, edge_bits), "dense1_act")
+        x = net.activated(net.dense(x, "dense2", 128), "dense2_act", bits=edge_bits)
+        return net.dense(x, "classifier", 10, edge_bits)
+
+    return build, (1, 28, 28)
+
+
 def vgg16():
     """Stages of 3x3 convolutions, three dense layers. [SZ15, Table 1, D]"""
     stages = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
@@ -324,9 +342,7 @@ def vgg16():
                 bits = edge_bits if (stage, index) == (1, 1) else None
                 x = net.activated(net.conv(x, name, channels, 3, bits=bits), name + "_act")
             x = net.max_pool(x, 2, 2)
-        flat = net.node("Flatten", [x.name], axis=1)
-        x = Tensor(flat, (math.prod(x.shape), 1, 1), x.variance, x.quantized, x.mean)
-        x = net.activated(net.dense(x, "dense1", 4096), "dense1_act")
+        x = net.activated(net.dense(net.flat(x), "dense1", 4096), "dense1_act")
         x = net.activated(net.dense(x, "dense2", 4096), "dense2_act", bits=edge_bits)
         return net.dense(x, "classifier", 1000, edge_bits)
 
@@ -393,6 +409,7 @@ def mobilenet_v2():
 
 
 ARCHITECTURES = {
+    "mlp": mlp(),
     "mobilenetv2": mobilenet_v2(),
     "resnet18": imagenet_resnet([2, 2, 2, 2], basic),
     "resnet18_tiny": tiny_resnet([2, 2, 2, 2], basic),

@@ -6,8 +6,8 @@
 //! what one costs. Set-up is apart. Nothing is run.
 //!
 //! Arguments: `--json`, `--write` to put the table into docs/results.md, models as files that end in
-//! `.onnx`, and parts of the names of rows. Without files, those of the environment variable
-//! `HEQ_LADDER_MODELS`, separated as in `PATH`.
+//! `.onnx`, and parts of the names of rows. Without files, those of the table in docs/results.md: some are
+//! in the folder that the environment variable `HEQ_MODELS` names, the others are generated.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,14 +28,24 @@ use heq_compiler::select::options::{Objective, Preset, SearchOptions};
 use heq_ir::plan::Plan;
 use heq_ir::secure::Packing;
 use heq_ir::traffic::{RotCounts, RotRun};
-use heq_tests::root;
+use heq_tests::models::{Generated, Model, Scales};
+use heq_tests::table::{Column, Table, megabytes};
 use serde_json::{Value, json};
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-/// Names the models.
-const MODELS: &str = "HEQ_LADDER_MODELS";
+/// The models of the table in docs/results.md.
+const MODELS: [Model; 6] = [
+    Model::File("resnet32_cifar10_qdq_u8s8_pc"),
+    generated("resnet32", 4),
+    generated("resnet32", 2),
+    Model::File("mobilenetv2_imagenet224_int8_qdq"),
+    generated("mobilenetv2", 4),
+    generated("mobilenetv2", 2),
+];
+
+const fn generated(architecture: &'static str, bits: u32) -> Model {
+    Model::Generated(Generated { architecture, bits, scales: Scales::Float })
+}
 
 /// The steps of the ladder; the last is what others are compared with.
 const PRESETS: [(&str, Preset); 4] = [
@@ -48,45 +58,43 @@ const PRESETS: [(&str, Preset); 4] = [
 /// Inferences of the session that plans are made for: keys hardly count.
 const INFERENCES: u32 = 100;
 
-/// The table in docs/results.md lies between these lines.
-const MARKERS: [&str; 2] = ["<!-- ladder: begin -->\n", "<!-- ladder: end -->\n"];
-
 fn main() {
     let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let is_model = |argument: &String| argument.ends_with(".onnx");
-    let (models, rest): (Vec<String>, Vec<String>) = arguments.partition(is_model);
-    let mut report = Report::new("ladder", &rest, &heading());
-    for path in paths(models) {
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let Ok(bytes) = std::fs::read(&path) else {
-            eprintln!("skipped: {} cannot be read", path.display());
-            continue;
+    let (given, rest): (Vec<String>, Vec<String>) = arguments.partition(is_model);
+    let mut report = Report::new("ladder", &rest, &TABLE.heading());
+    for (name, bytes) in models(given) {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                eprintln!("skipped: {name}: {reason}");
+                continue;
+            }
         };
         let best = row(&name, &planned(&bytes, &name, Preset::Best));
         for (step, preset) in PRESETS {
             let row_name = format!("{name} {step}");
             if report.wants(&row_name, true) {
                 let row = row(&row_name, &planned(&bytes, &name, preset));
-                report.add(row.json(best.bytes()), line);
+                report.add(row.json(best.bytes()), |row| TABLE.line(row));
             }
         }
     }
     if rest.iter().any(|argument| argument == "--write") {
-        write_table(&report.document());
+        TABLE.write(&report.document());
     }
     report.finish();
 }
 
-/// The models of the arguments, or of the environment.
-fn paths(given: Vec<String>) -> Vec<PathBuf> {
-    if !given.is_empty() {
-        return given.into_iter().map(PathBuf::from).collect();
-    }
-    let Some(paths) = std::env::var_os(MODELS) else {
-        eprintln!("skipped: no model is given, and {MODELS} names none");
-        return Vec::new();
-    };
-    std::env::split_paths(&paths).collect()
+/// Names and bytes of the models of the arguments, or of those that the table in docs/results.md is of.
+fn models(given: Vec<String>) -> impl Iterator<Item = (String, Result<Vec<u8>, String>)> {
+    let is_given = !given.is_empty();
+    let given = given.into_iter().map(PathBuf::from).map(|path| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read(&path).map_err(|error| error.to_string()))
+    });
+    let usual = MODELS.into_iter().filter(move |_| !is_given);
+    given.chain(usual.map(|model| (model.name(), model.bytes())))
 }
 
 fn planned(bytes: &[u8], name: &str, preset: Preset) -> Plan {
@@ -156,10 +164,9 @@ impl Row {
     }
 }
 
-/// Names of the columns, how wide they are and how they show a row.
-type Column = (&'static str, usize, fn(&Value) -> String);
+const TABLE: Table = Table { bench: "ladder", columns: COLUMNS };
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: &[Column] = &[
     ("model and preset", 56, |row| row["name"].as_str().unwrap_or("").to_owned()),
     ("up MB", 9, |row| megabytes(&row["bytes_up"])),
     ("down MB", 9, |row| megabytes(&row["bytes_down"])),
@@ -170,57 +177,3 @@ const COLUMNS: [Column; 9] = [
     ("packed", 7, |row| format!("{}/{}", row["packed_layers"], row["linear_layers"])),
     ("set-up MB", 9, |row| megabytes(&row["setup_bytes"])),
 ];
-
-fn megabytes(bytes: &Value) -> String {
-    format!("{:.3}", bytes.as_f64().unwrap_or(f64::NAN) / 1e6)
-}
-
-fn heading() -> String {
-    aligned(|(name, ..)| (*name).to_owned())
-}
-
-fn line(row: &Value) -> String {
-    aligned(|(_, _, show)| show(row))
-}
-
-fn aligned(cell: impl Fn(&Column) -> String) -> String {
-    let cells = COLUMNS.iter().enumerate().map(|(index, column)| {
-        let (text, width) = (cell(column), column.1);
-        if index == 0 { format!("{text:<width$}") } else { format!("{text:>width$}") }
-    });
-    cells.collect::<Vec<_>>().join(" ")
-}
-
-/// Puts the rows of `document`, if there are any, between the markers of docs/results.md.
-fn write_table(document: &Value) {
-    if document["rows"].as_array().is_none_or(Vec::is_empty) {
-        return;
-    }
-    let path: &Path = &root().join("docs/results.md");
-    let old = std::fs::read_to_string(path).expect("docs/results.md is there");
-    let (before, rest) = old.split_once(MARKERS[0]).expect("the table's first marker is there");
-    let (_, after) = rest.split_once(MARKERS[1]).expect("the table's last marker is there");
-    let table = markdown(document);
-    let new = format!("{before}{}{table}{}{after}", MARKERS[0], MARKERS[1]);
-    std::fs::write(path, new).expect("docs/results.md can be written");
-}
-
-fn markdown(document: &Value) -> String {
-    let date = Command::new("date").args(["-u", "+%F"]).output();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let text = |name: &str| document[name].as_str().unwrap_or("unknown");
-    let mut table = format!(
-        "\nMachine: {}. Date: {}. Commit: `{}`. Command: `cargo xtask bench ladder --write`.\n\n",
-        text("machine"),
-        date.unwrap_or_default(),
-        text("commit").get(..12).unwrap_or("unknown"),
-    );
-    let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    table += &row(COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).collect());
-    let rules = ["---:"; COLUMNS.len() - 1];
-    writeln!(table, "|---|{}|", rules.join("|")).unwrap();
-    for one in document["rows"].as_array().into_iter().flatten() {
-        table += &row(COLUMNS.iter().map(|(_, _, show)| show(one)).collect());
-    }
-    table + "\n"
-}

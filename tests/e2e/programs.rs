@@ -3,36 +3,13 @@
 use heq_data::plan_files::read_plan;
 use heq_data::{ArrayData, read_array};
 use heq_ir::plan::AccStrategy;
+use heq_tests::server::Server;
 use heq_tests::{compiled_lenet, lenet, program, samples};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-/// A server process that is killed when the test ends early.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails if it has ended, as it should have.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use std::process::Command;
 
 fn start_server(plan: &Path) -> Server {
-    let mut process = program("heq-run")
-        .args(["--role", "server", "--listen", "127.0.0.1:0", "--sessions", "1", "--plan"])
-        .arg(plan)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-    Server { process, address: address.trim().to_owned() }
+    Server::start(program("heq-run").arg("--plan").arg(plan)).unwrap()
 }
 
 fn succeed(command: &mut Command) -> String {
@@ -60,7 +37,7 @@ fn check_two_processes(packing: &str) {
             .arg(file("plan.heq"))
             .arg(model),
     );
-    let mut server = start_server(&file("plan.heq"));
+    let server = start_server(&file("plan.heq"));
     let printed = succeed(
         program("heq-run")
             .args(["--role", "client", "--limit", "3", "--connect", &server.address])
@@ -73,7 +50,7 @@ fn check_two_processes(packing: &str) {
             .arg("--stats")
             .arg(file("stats.json")),
     );
-    assert!(server.process.wait().unwrap().success());
+    server.finish().unwrap();
     assert_eq!(printed.lines().count(), 3);
     succeed(
         program("heqc")

@@ -10,29 +10,14 @@ use heq_ir::plan::{AccStrategy, OtExtension};
 use heq_ir::predict::memory::{MemorySituation, PartyMemory};
 use heq_runtime::session::WEIGHT_CACHE_BYTES;
 use heq_tests::layer::{Widths, one_layer};
+use heq_tests::server::Server;
 use heq_tests::{compile_lenet, compiled_lenet, lenet, plan_options, program};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 
 /// What a prediction may be above what is measured: a part of it, and bytes of the program that a
 /// run does not touch.
 const FACTOR: f64 = 1.3;
 const SLACK_BYTES: f64 = 12e6;
-
-/// A server process that is killed when the test ends early.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails if it has ended, as it should have.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A compiled model in files.
 struct Files {
@@ -55,25 +40,16 @@ impl Files {
     }
 
     fn start_server(&self, situation: &MemorySituation) -> Server {
-        let mut process = program("heq-run")
-            .args(["--role", "server", "--listen", "127.0.0.1:0", "--sessions", "1"])
-            .args(["--threads", &situation.threads.to_string()])
-            .args(["--weight-cache", &situation.weight_cache_bytes.to_string(), "--plan"])
-            .arg(self.path("plan.heq"))
-            .arg("--stats")
-            .arg(self.path("server.json"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-        Server { process, address: address.trim().to_owned() }
+        let mut command = program("heq-run");
+        command.args(["--threads", &situation.threads.to_string()]);
+        command.args(["--weight-cache", &situation.weight_cache_bytes.to_string()]);
+        command.arg("--plan").arg(self.path("plan.heq"));
+        Server::start(command.arg("--stats").arg(self.path("server.json"))).unwrap()
     }
 
     /// Peaks of client and server, where the system tells.
     fn measure(&self, situation: &MemorySituation) -> Option<[u64; 2]> {
-        let mut server = self.start_server(situation);
+        let server = self.start_server(situation);
         let output = program("heq-run")
             .args(["--role", "client", "--limit", "1", "--connect", &server.address])
             .args(["--threads", &situation.threads.to_string(), "--plan"])
@@ -85,7 +61,7 @@ impl Files {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(server.process.wait().unwrap().success());
+        server.finish().unwrap();
         let peak = |party: &str| {
             let stats = std::fs::read(self.path(&format!("{party}.json"))).unwrap();
             let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();

@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
 
 pub mod layer;
+pub mod models;
 pub mod onnx;
+pub mod server;
+pub mod table;
 
 use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::{Compiled, PlanOptions};

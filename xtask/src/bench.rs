@@ -6,18 +6,33 @@ use crate::error::TaskError;
 use crate::run::{Reaped, cargo, describe};
 use std::io::Write;
 
-/// A benchmark: its name, the package of the bench target of that name, and its options.
+/// A benchmark: its name, the package of the bench target of that name, its options, and what it starts.
 struct Benchmark {
     name: &'static str,
     package: &'static str,
     options: &'static [&'static str],
+    programs: &'static [&'static str],
+}
+
+impl Benchmark {
+    const fn new(
+        name: &'static str,
+        package: &'static str,
+        options: &'static [&'static str],
+    ) -> Self {
+        Self { name, package, options, programs: &[] }
+    }
 }
 
 const BENCHMARKS: &[Benchmark] = &[
-    Benchmark { name: "ladder", package: "heq-tests", options: &["--json", "--write"] },
-    Benchmark { name: "layers", package: "heq-tests", options: &["--json"] },
-    Benchmark { name: "ot", package: "heq-ot", options: &["--json"] },
-    Benchmark { name: "requantize", package: "heq-runtime", options: &["--json"] },
+    Benchmark::new("ladder", "heq-tests", &["--json", "--write"]),
+    Benchmark::new("layers", "heq-tests", &["--json"]),
+    Benchmark {
+        programs: &["heq-run"],
+        ..Benchmark::new("networks", "heq-tests", &["--inputs", "--json", "--write"])
+    },
+    Benchmark::new("ot", "heq-ot", &["--json"]),
+    Benchmark::new("requantize", "heq-runtime", &["--json"]),
 ];
 
 /// Runs the benchmark that `arguments` name first. The others go to it: its options, models, and parts of
@@ -36,6 +51,11 @@ pub(crate) fn bench(arguments: &[&str], notes: &mut dyn Write) -> Result<(), Tas
     let found = BENCHMARKS.iter().find(|bench| bench.name == *name).ok_or_else(unknown)?;
     if rest.iter().any(|argument| argument.starts_with('-') && !found.options.contains(argument)) {
         return Err(unknown());
+    }
+    for program in found.programs {
+        let mut build = cargo(["build", "--quiet", "--release", "--bin", program]);
+        writeln!(notes, "$ {}", describe(&build))?;
+        Reaped::spawn(&mut build)?.finish()?;
     }
     let mut command = cargo(["bench", "--quiet", "-p", found.package, "--bench", found.name, "--"]);
     command.arg("--every").args(rest);

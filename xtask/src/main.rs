@@ -22,8 +22,12 @@ const TASKS: &str = "cargo xtask TASK
          time and memory; only rows with a NAME in theirs; as a table or heq-bench/1
   bench ladder [MODEL.onnx...] [NAME...] [--json] [--write]
          bytes of the models' linear layers under the presets cheetah, naive-quant, hequant and
-         best; without a MODEL those that HEQ_LADDER_MODELS lists, separated as in PATH; --write
-         puts the table into docs/results.md
+         best; without a MODEL those of the table in docs/results.md, some from the folder
+         HEQ_MODELS, others generated; --write puts that table there
+  bench networks [NAME...] [--inputs N] [--json] [--write]
+         whole networks, between two processes and over simulated links: bytes, flights, time,
+         memory, N or more inputs compared with the reference, and the ratios to peers' figures;
+         networks from HEQ_MODELS, others generated; --write as above
   ci     everything that must hold before a change is merged: format, lints, tests, docs, tidy
   demo   compiles the example network and classifies a digit, server and client apart
   report-page [MODEL.onnx...]

@@ -103,10 +103,33 @@ impl LayoutCounts {
     /// The requests that a leaf sums over, in the order of the input tiles.
     #[must_use]
     pub fn requests_of(&self, leaf: usize) -> Range<usize> {
+        let block = self.block_of(leaf);
+        block * self.input_tiles..(block + 1) * self.input_tiles
+    }
+
+    /// The block of those requests.
+    #[must_use]
+    pub fn block_of(&self, leaf: usize) -> usize {
         let (spatial, row) = (leaf / self.rows, leaf % self.rows);
         // Rows of one group tile follow each other.
-        let block = spatial * self.group_tiles + row / self.rows_of_group_tile;
-        block * self.input_tiles..(block + 1) * self.input_tiles
+        spatial * self.group_tiles + row / self.rows_of_group_tile
+    }
+
+    /// Blocks of requests: those of one spatial tile and one tile over the groups.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.spatial * self.group_tiles
+    }
+
+    /// The blocks that the responses of a range sum over. Neither end moves back from one range to the next.
+    #[must_use]
+    pub fn blocks_of(&self, responses: Range<usize>) -> Range<usize> {
+        let (Some(last), false) = (responses.end.checked_sub(1), responses.is_empty()) else {
+            return 0..0;
+        };
+        let first = self.leaves_of(responses.start).start;
+        let last = self.leaves_of(last).end.saturating_sub(1);
+        self.block_of(first)..self.block_of(last) + 1
     }
 
     /// Key switches of the server: merging n leaves takes n - 1.

@@ -15,6 +15,7 @@ pub mod work;
 
 pub use profile::CostProfile;
 pub use timeline::{Bound, PartPrediction, PlanPrediction};
+pub use work::BATCH_PER_THREAD;
 
 use crate::link::LinkProfile;
 

@@ -1,10 +1,12 @@
 //! What the threads of both parties do in a session of one inference, from its plan.
 
 use super::simulation::{Action, Scripts};
-use super::work::{LinearWork, Phase, Stream, is_look_up, phases};
+use super::work::{BATCH_PER_THREAD, Phase, Stream, is_look_up, phases};
 use super::{Situation, WEIGHT_CACHE_BYTES, memory};
+use crate::layout::LayoutCounts;
 use crate::plan::{AHEAD_BYTES, LANE_WINDOW, LayerKind, OtExtension, Plan, RotChunk};
 use crate::traffic::{RotRun, RotSender, Step, Traffic, wire_bytes};
+use std::ops::Range;
 
 /// Rows of an OT extension that a thread makes at a time.
 const JOB_ROWS: f64 = 8192.0;
@@ -110,28 +112,45 @@ impl<'a> Writer<'a> {
         self.compute(party, phase.after_us[party]);
     }
 
-    /// Requests and responses.
-    pub(super) fn streams(&mut self, [requests, responses]: [Stream; 2]) {
-        self.stream(&requests, CLIENT);
-        self.stream(&responses, SERVER);
+    /// Requests and responses. The server receives the requests of a batch of responses before it makes that.
+    pub(super) fn streams(&mut self, counts: &LayoutCounts, [requests, responses]: &[Stream; 2]) {
+        self.send(CLIENT, requests, 0..requests.count);
+        self.read(CLIENT, responses, 0..responses.count);
+        let mut received = 0;
+        for batch in self.batches(0..responses.count) {
+            let needed = counts.blocks_of(batch.clone()).end * counts.input_tiles;
+            self.read(SERVER, requests, received..needed);
+            received = received.max(needed);
+            self.send(SERVER, responses, batch);
+        }
     }
 
-    fn stream(&mut self, stream: &Stream, maker: usize) {
-        let threads = self.situation.threads.max(1);
-        for batch in stream.batches(threads) {
-            self.batch(maker, batch, stream.make_us);
-            self.compute(maker, batch as f64 * self.situation.profile.handling_us(stream.bytes));
-            for _ in 0..batch {
+    /// The messages of a range in batches.
+    fn batches(&self, range: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let size = BATCH_PER_THREAD * self.situation.threads.max(1);
+        let end = range.end;
+        range.step_by(size).map(move |first| first..end.min(first + size))
+    }
+
+    fn send(&mut self, maker: usize, stream: &Stream, range: Range<usize>) {
+        for batch in self.batches(range) {
+            self.batch(maker, batch.len(), stream.make_us);
+            let handling_us = self.situation.profile.handling_us(stream.bytes);
+            self.compute(maker, batch.len() as f64 * handling_us);
+            for _ in batch {
                 self.push(maker, Action::Send(stream.bytes));
             }
         }
-        let reader = 1 - maker;
-        for batch in stream.batches(threads) {
-            for _ in 0..batch {
+    }
+
+    fn read(&mut self, reader: usize, stream: &Stream, range: Range<usize>) {
+        for batch in self.batches(range) {
+            for _ in batch.clone() {
                 self.push(reader, Action::Receive);
             }
-            self.compute(reader, batch as f64 * self.situation.profile.handling_us(stream.bytes));
-            self.batch(reader, batch, stream.read_us);
+            let handling_us = self.situation.profile.handling_us(stream.bytes);
+            self.compute(reader, batch.len() as f64 * handling_us);
+            self.batch(reader, batch.len(), stream.read_us);
         }
     }
 
@@ -329,11 +348,11 @@ pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>) -> Scripts {
     let mut cache = WEIGHT_CACHE_BYTES as u64;
     for (index, traffic) in plan.layer_traffic().iter().enumerate() {
         match linear(plan, index, situation, &mut cache) {
-            Some((_, streams)) => {
+            Some((counts, streams)) => {
                 let lifts = traffic.steps.len().saturating_sub(2);
                 let lift = Traffic::new(traffic.steps[..lifts].to_vec(), traffic.rots.clone());
                 writer.traffic(&lift);
-                writer.streams(streams);
+                writer.streams(&counts, &streams);
             }
             None => writer.traffic(traffic),
         }
@@ -342,14 +361,14 @@ pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>) -> Scripts {
     writer.finish()
 }
 
-/// Work and messages of step `index` if it is linear. The work of weights that the server does not keep
+/// Counts and messages of step `index` if it is linear. The work of weights that the server does not keep
 /// is that of the responses; `cache` is what is left for those that it keeps.
-pub(super) fn linear(
+fn linear(
     plan: &Plan,
     index: usize,
     situation: &Situation<'_>,
     cache: &mut u64,
-) -> Option<(LinearWork, [Stream; 2])> {
+) -> Option<(LayoutCounts, [Stream; 2])> {
     let (step, layer) = (plan.linear_step(index)?, plan.layers().get(index)?);
     let LayerKind::Linear { choice, .. } = &layer.kind else { return None };
     let counts = step.layout.counts();
@@ -366,5 +385,5 @@ pub(super) fn linear(
         step.params.polynomial_bytes(choice.response_drop_bits),
     ];
     let streams = work.streams(&counts, bytes);
-    Some((work, streams))
+    Some((counts, streams))
 }

@@ -64,7 +64,7 @@ fn closed_form_of_a_linear_step_is_its_simulation() {
                 let (counts, bytes) = (counts(requests, responses), [16_000, 9_000]);
                 let path = work.path_us(&counts, bytes, &situation);
                 let simulated = simulated_us(&situation, |writer| {
-                    writer.streams(work.streams(&counts, bytes));
+                    writer.streams(&counts, &work.streams(&counts, bytes));
                 });
                 let tolerance = if situation.is_shared { 0.12 } else { 0.05 };
                 assert!(

@@ -48,12 +48,6 @@ impl Stream {
         Self { count, bytes, make_us: make_us * each, read_us: read_us * each }
     }
 
-    /// Numbers of messages of all batches.
-    pub(super) fn batches(&self, threads: usize) -> impl Iterator<Item = usize> + use<> {
-        let (count, size) = (self.count, BATCH_PER_THREAD * threads.max(1));
-        (0..count).step_by(size).map(move |first| size.min(count - first))
-    }
-
     /// Time by itself: batches go through three stages, of which each has one at a time.
     fn path_us(&self, situation: &Situation<'_>) -> f64 {
         if self.count == 0 {

@@ -1,11 +1,9 @@
-//! Memory of a linear step: requests and responses in batches, the blocks of all requests at the server.
+//! Memory of a linear step: requests and responses in batches, at the server the requests that a batch of responses needs.
 
+use super::super::work::BATCH_PER_THREAD;
 use super::words;
 use crate::layout::LayoutCounts;
 use crate::params::RlweParams;
-
-/// Ciphertexts a thread that are worked on together: `runtime/src/protocol/linear/mod.rs`.
-const BATCH_PER_THREAD: usize = 4;
 
 /// Evaluations of a polynomial that lie together.
 const LANES: u64 = 32;
@@ -95,9 +93,11 @@ pub fn linear_memory(
     let block = params.primes().fold(0_u64, |sum, prime| {
         sum.saturating_add(scanned(params, counts.input_tiles, request_width(prime)))
     });
-    let blocks = (counts.spatial.saturating_mul(counts.group_tiles) as u64)
-        .saturating_mul(2)
-        .saturating_mul(block);
+    let size = threads.saturating_mul(BATCH_PER_THREAD).max(1);
+    let windows = (0..responses).step_by(size);
+    let windows = windows
+        .map(|first| counts.blocks_of(first..responses.min(first.saturating_add(size))).len());
+    let blocks = all(2 * windows.max().unwrap_or(0), block);
     let decode = coefficients + joined;
     let receives = blocks
         .max(all(requests, request_bytes))

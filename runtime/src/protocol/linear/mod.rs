@@ -2,14 +2,16 @@
 //!
 //! If coefficients hold several elements, shares are lifted first, in one exchange (`operand.rs`). Then
 //! one message a request and one a response, in the order of the layout. Both parties work on a
-//! bounded number of ciphertexts at a time, in parallel; the server keeps the decoded requests, and as many
-//! transformed weights as it was given memory for. docs/protocols/linear.md, docs/protocols/packing.md.
+//! bounded number of ciphertexts at a time, in parallel; the server answers as soon as it has the requests
+//! that a batch of responses needs, and keeps no others, and as many transformed weights as it was given
+//! memory for. docs/protocols/linear.md, docs/protocols/packing.md.
 //!
 //! [`client`] and [`server`] run one layer by themselves: all they need beside the layer and the keys
 //! ([`super::keys`]) is a [`Link`] with a random OT for every lifted element.
 
 mod operand;
 mod outputs;
+mod requests;
 mod weights;
 
 pub use weights::PreparedWeights;
@@ -21,19 +23,18 @@ use crate::share::{Words, mask};
 use heq_he::client::SecretKey;
 use heq_he::product::{RequestBlock, WeightRow, sum_products};
 use heq_he::sampling::Seed;
-use heq_he::server::{Request, ServerKeys};
+use heq_he::server::ServerKeys;
 use heq_he::{Ring, Window};
 use heq_ir::layout::OutputRun;
 use heq_ir::plan::LinearStep;
+use heq_ir::predict::BATCH_PER_THREAD;
 use heq_ir::secure::Domain;
 use outputs::OutputFields;
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
+use requests::Blocks;
 use weights::Rows;
 use zeroize::Zeroizing;
-
-/// Ciphertexts that a thread works on before the next messages are sent or received.
-const BATCH_PER_THREAD: usize = 4;
 
 /// Request seeds of one session: each is used once.
 #[derive(Debug)]
@@ -192,12 +193,13 @@ pub fn server(
 ) -> Result<Words, RunError> {
     let Layer { ring, step, operand } = *layer;
     let words = operand::lift(link, step, operand, shares)?;
-    let blocks = receive_requests(link, layer, seeds, &words, rng)?;
-    drop(words);
+    let counts = step.layout.counts();
+    let mut blocks = Blocks::new(words);
     let rows = weights.rows(ring, step);
     let fields = OutputFields::new(step.op, Role::Server);
     let mut outputs = layer.outputs();
-    for batch in batches(step.layout.counts().responses()) {
+    for batch in batches(counts.responses()) {
+        blocks.provide(link, layer, seeds, counts.blocks_of(batch.clone()), rng)?;
         let tasks: Vec<_> = batch.map(|index| (index, fork(rng))).collect();
         let parts: Vec<_> = tasks
             .into_par_iter()
@@ -225,58 +227,12 @@ pub fn server(
     Ok(outputs)
 }
 
-/// Receives all requests; a block for every spatial tile and tile over the groups.
-fn receive_requests(
-    link: &mut Link<'_>,
-    layer: &Layer<'_>,
-    seeds: &mut RequestSeeds,
-    words: &[u64],
-    rng: &mut ChaCha20Rng,
-) -> Result<Vec<RequestBlock>, RunError> {
-    let Layer { ring, step, .. } = *layer;
-    let counts = step.layout.counts();
-    let mut blocks = Vec::with_capacity(counts.spatial * counts.group_tiles);
-    for batch in batches(counts.requests()) {
-        let mut tasks = Vec::with_capacity(batch.len());
-        for index in batch {
-            tasks.push((index, seeds.take(), link.channel.recv(layer.request_bytes())?, fork(rng)));
-        }
-        let requests = tasks
-            .into_par_iter()
-            .map(|(index, seed, message, mut rng)| {
-                let values = operand::coefficients(step, index, words);
-                let request = Request::decode(
-                    ring,
-                    &seed,
-                    &message,
-                    values.iter().copied(),
-                    step.op.plain_bits(),
-                    layer.window(),
-                    step.choice.request_drop_bits,
-                    &mut rng,
-                )?;
-                Ok((index, request))
-            })
-            .collect::<Result<Vec<_>, RunError>>()?;
-        for (index, request) in requests {
-            if index % counts.input_tiles == 0 {
-                blocks.push(RequestBlock::with_capacity(ring.basis(), counts.input_tiles));
-            }
-            if let Some(block) = blocks.last_mut() {
-                let [c0, c1] = request.parts();
-                block.push(ring.basis(), c0, c1);
-            }
-        }
-    }
-    Ok(blocks)
-}
-
 /// One response and the server's words of its coefficients, those of `runs`.
 fn respond(
     layer: &Layer<'_>,
     keys: &ServerKeys,
     rows: &Rows<'_>,
-    blocks: &[RequestBlock],
+    blocks: &Blocks,
     scratch: &mut Option<WeightRow>,
     response: usize,
     runs: &[OutputRun],
@@ -286,9 +242,12 @@ fn respond(
     let counts = step.layout.counts();
     let spacings: Vec<usize> = step.layout.merge_spacings().collect();
     let leaves = counts.leaves_of(response);
+    let range = counts.blocks_of(response..response + 1);
+    let needed: Vec<&RequestBlock> =
+        range.clone().map(|block| blocks.get(block)).collect::<Result<_, _>>()?;
     let leaf = |index| {
         let leaf = leaves.start + index;
-        let block = &blocks[counts.requests_of(leaf).start / counts.input_tiles];
+        let block = needed[counts.block_of(leaf) - range.start];
         let row = rows.row(counts.row_of(leaf), scratch);
         sum_products(ring.basis(), block, 0, row)
     };

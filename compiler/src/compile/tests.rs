@@ -162,8 +162,9 @@ fn candidates_cost_what_the_plan_says() {
             ..PlanOptions::default()
         };
         let facts = network_facts(&network, acc_strategy, AccRounding::Exact).unwrap();
-        let program =
-            assign_domains(&network, &facts, &Packings::new(), Reveal::Logits).unwrap().program;
+        let program = assign_domains(&network, &facts, &LinearSteps::default(), Reveal::Logits)
+            .unwrap()
+            .program;
         let choice = choose(&network, &program, &facts, None, None, &options).unwrap().remove(0);
         let mut expected: Vec<_> = choice.selection.linear.into_iter().collect();
         expected.sort_by_key(|(term, _)| *term);

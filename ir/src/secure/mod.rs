@@ -307,8 +307,9 @@ pub struct Origin {
     pub operator: String,
     /// ONNX tensor whose integers the result holds; empty if it holds those of none.
     pub tensor: String,
-    /// The integer layer whose weights or table the step uses, and which of its terms.
-    pub secret: Option<(usize, usize)>,
+    /// The integer layers whose weights or table the step uses, and which of their terms; several if
+    /// these share requests.
+    pub secret: Vec<(usize, usize)>,
 }
 
 /// A node of the secure program.

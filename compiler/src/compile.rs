@@ -19,6 +19,7 @@ use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::integer::{IntegerNetwork, IntegerOp};
 use heq_ir::params::noise::MAX_BUDGET_LOG2;
 use heq_ir::plan::{AccStrategy, Calibration, ObservedSum, Plan};
+use heq_ir::secure::Packing;
 
 /// What the user decides about a compilation.
 #[derive(Clone, Debug)]
@@ -317,8 +318,8 @@ fn check_budget(network: &IntegerNetwork, options: &PlanOptions) -> Result<(), D
 
 /// Plans within `bounds`.
 ///
-/// Sums that are cheaper as tables are so first. Operands of packed layers have wider shares, and layers
-/// that share requests are one step, so where there are such the other steps are chosen once more.
+/// Sums that are cheaper as tables are so first. Operands of packed layers have wider shares, so where
+/// some are packed the other steps are chosen once more.
 fn plan_bounded(
     network: &IntegerNetwork,
     options: &PlanOptions,
@@ -363,7 +364,7 @@ fn worth(plan: &Plan, search: &SearchOptions) -> f64 {
 }
 
 /// The plans of a choice for the steps `lowered`, which pack and share nothing yet: several if others are
-/// chosen anew for what does.
+/// chosen anew for what is packed.
 fn finish(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
@@ -389,6 +390,11 @@ fn finish(
         return Ok(vec![lower(lowered, choice)?]);
     }
     let again = assign_domains(network, facts, &linear, options.reveal)?;
+    if linear.0.values().all(|&packing| packing == Packing::None) {
+        // All shares are as wide as before.
+        choice.move_to(&again);
+        return Ok(vec![lower(&again, choice)?]);
+    }
     let known = Some(&choice.selection.linear);
     let solver = choice.solver("");
     let mut layers = choice.layers();

@@ -145,6 +145,22 @@ pub struct Choice {
     pub notes: Vec<String>,
 }
 
+impl Choice {
+    /// Makes a choice for a lowering that shares requests out of one for the lowering that does not; all
+    /// steps that both have are alike.
+    pub(crate) fn move_to(&mut self, lowered: &Lowered) {
+        fn moved<F>(forms: &mut HashMap<NodeIndex, F>, common: &[usize]) {
+            let node = |node: NodeIndex| NodeIndex::new(common[node.index() - 1] + 1);
+            *forms = forms.drain().map(|(of, form)| (node(of), form)).collect();
+        }
+        let Forms { requantize, max_pool, to_arithmetic } = &mut self.selection.forms;
+        moved(requantize, &lowered.common);
+        moved(max_pool, &lowered.common);
+        moved(to_arithmetic, &lowered.common);
+        self.program.common.clone_from(&lowered.common);
+    }
+}
+
 /// Chooses for every step of the program that `network`, whose facts are `facts`, was `lowered` to.
 /// Linear steps keep what `known` says of them; without it, the program packs and shares nothing yet. The choices are
 /// the best if what runs beside the steps overlaps with them as the model says, then if it does less, or

@@ -158,7 +158,7 @@ impl Context<'_> {
             others.map(|&other| groups[other].members[0].name.as_str()).collect();
         let label = group.front.label(index);
         let label =
-            if names.is_empty() { label } else { format!("with {}: {label}", names.join(", ")) };
+            if names.is_empty() { label } else { format!("{label} with {}", names.join(", ")) };
         CandidateChoice {
             label,
             chosen: other == chosen,

@@ -33,9 +33,9 @@ pub fn joined_op(
     packing: Packing,
 ) -> Option<LinearOp> {
     let LinearTerm { geometry, weight_bits, multiplier_bits, .. } = joined_term(network, terms)?;
-    let guard = |&(layer, _): &(usize, usize)| match &network.layers[layer].op {
-        IntegerOp::Sum(op) => guard_bits(op.linear_terms().count()),
-        _ => 0,
+    let guard = |&(layer, _): &(usize, usize)| {
+        let IntegerOp::Sum(op) = &network.layers[layer].op else { return 0 };
+        guard_bits(op.linear_terms().count())
     };
     Some(LinearOp {
         geometry,

@@ -183,8 +183,10 @@ pub fn choose(
     let (fronts, notes) = match known {
         Some(known) => (known_fronts(&steps, known), Vec::new()),
         None => {
-            let sharing = options.search.restriction.shares;
-            let sharing = sharing.then(|| Sharing::new(network, facts, &steps)).unwrap_or_default();
+            let sharing = match options.search.restriction.shares {
+                true => Sharing::new(network, facts, &steps),
+                false => Sharing::default(),
+            };
             candidates(network, program, &steps, &sharing, &views, options)
         }
     };

@@ -5,7 +5,7 @@ use crate::analysis::range::{NetworkFacts, network_facts};
 use crate::choices::Solver;
 use crate::evaluate::evaluate;
 use crate::fixed::fixed_choices;
-use crate::lower::assign_domains::{Lowered, Packings, assign_domains};
+use crate::lower::assign_domains::{LinearSteps, Lowered, assign_domains};
 use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pipeline::{ImportOptions, import};
@@ -304,7 +304,7 @@ fn check_budget(network: &IntegerNetwork, options: &PlanOptions) -> Result<(), D
         return Ok(());
     }
     let facts = network_facts(network, options.acc_strategy, options.rounding)?;
-    let program = assign_domains(network, &facts, &Packings::new(), options.reveal)?.program;
+    let program = assign_domains(network, &facts, &LinearSteps::default(), options.reveal)?.program;
     let tightest = tightest_layer(&program, &facts, options);
     let (name, least) = tightest.unwrap_or((network.name.clone(), budget));
     let least = least.min(MAX_BUDGET_LOG2);
@@ -336,9 +336,9 @@ fn plan_bounded(
     if let Some(bits) = options.ring_bits {
         facts.widen(bits);
     }
-    let lowered = assign_domains(network, &facts, &Packings::new(), options.reveal)?;
+    let lowered = assign_domains(network, &facts, &LinearSteps::default(), options.reveal)?;
     let mut all = Vec::new();
-    for choice in choose(network, &lowered.program, &facts, None, bounds, options)? {
+    for choice in choose(network, &lowered, &facts, None, bounds, options)? {
         all.extend(finish(network, &facts, &lowered, choice, options, widths, bounds)?);
     }
     // The first of equals.
@@ -363,8 +363,8 @@ fn worth(plan: &Plan, search: &SearchOptions) -> f64 {
     }
 }
 
-/// The plans of a choice for the steps `lowered`, which pack nothing yet: several if others are chosen
-/// anew for what is packed.
+/// The plans of a choice for the steps `lowered`, which pack and share nothing yet: several if others are
+/// chosen anew for what is packed.
 fn finish(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
@@ -374,12 +374,10 @@ fn finish(
     widths: Widths<'_>,
     bounds: Option<&Bounds>,
 ) -> Result<Vec<Planned>, Diagnostics> {
-    let linear = &choice.selection.linear;
-    let packed = linear.iter().filter(|(_, chosen)| chosen.packing != Packing::None);
-    let packings: Packings = packed.map(|(&term, chosen)| (term, chosen.packing)).collect();
+    let linear = choice.selection.linear_steps();
     let notes = std::mem::take(&mut choice.notes);
     let lower = |lowered: &Lowered, choice: Choice| -> Result<Planned, Diagnostic> {
-        let Lowered { program, sums } = lowered;
+        let Lowered { program, sums, .. } = lowered;
         let calibration = match widths {
             Widths::Observed(observed) => Some(observed.calibration(sums)),
             Widths::Given | Widths::Narrower(_) => None,
@@ -388,23 +386,30 @@ fn finish(
         compiled.notes.splice(0..0, notes.iter().cloned());
         Ok(Planned { compiled, choice, sums: sums.clone() })
     };
-    if packings.is_empty() {
+    if linear == LinearSteps::default() {
         return Ok(vec![lower(lowered, choice)?]);
     }
-    let wider = assign_domains(network, facts, &packings, options.reveal)?;
+    let again = assign_domains(network, facts, &linear, options.reveal)?;
+    if linear.0.values().all(|&packing| packing == Packing::None) {
+        // All shares are as wide as before.
+        choice.move_to(&again);
+        return Ok(vec![lower(&again, choice)?]);
+    }
     let known = Some(&choice.selection.linear);
-    let (solver, layers) = (choice.solver(""), choice.layers());
+    let solver = choice.solver("");
+    let mut layers = choice.layers();
+    layers.retain(|layer| lowered.is_linear(layer.step));
+    layers.iter_mut().for_each(|layer| layer.step = again.common[layer.step]);
     let mut all = Vec::new();
-    for again in choose(network, &wider.program, facts, known, bounds, options)? {
-        let mut planned = lower(&wider, again)?;
+    for second in choose(network, &again, facts, known, bounds, options)? {
+        let mut planned = lower(&again, second)?;
         // The second choice has one candidate of every linear step; the first had all of them.
-        let Compiled { plan, choices, .. } = &mut planned.compiled;
+        let choices = &mut planned.compiled.choices;
         let unit = std::mem::take(&mut choices.solver.unit);
         choices.solver = Solver { unit, ..solver.clone() };
-        for layer in layers.iter().filter(|layer| plan.linear_step(layer.step).is_some()) {
-            let known = choices.layers.iter_mut().find(|known| known.step == layer.step);
-            known.into_iter().for_each(|known| known.clone_from(layer));
-        }
+        choices.layers.retain(|layer| !again.is_linear(layer.step));
+        choices.layers.extend(layers.iter().cloned());
+        choices.layers.sort_by_key(|layer| layer.step);
         all.push(planned);
     }
     Ok(all)

@@ -146,8 +146,9 @@ struct Probe {
     judged: bool,
     /// The requantization that rounds the value, if one does, with its widths.
     rounded: Option<(RequantizeWidths, RoundedStep)>,
-    /// Operands that are accumulators themselves.
-    parts: Vec<usize>,
+    /// Operands that are accumulators themselves: the step that makes them, and the elements of its result
+    /// that are theirs, if not all.
+    parts: Vec<(usize, Option<Vec<usize>>)>,
 }
 
 fn probes(plan: &Plan) -> Vec<Probe> {
@@ -158,7 +159,7 @@ fn probes(plan: &Plan) -> Vec<Probe> {
         if let LayerKind::Combine(op) = &layer.kind {
             let operands = layer.operands.iter().zip(&op.terms);
             let accumulators = operands.filter_map(|(operand, term)| match term {
-                CombineTerm::Accumulator => operand.0.checked_sub(1),
+                CombineTerm::Accumulator => part(plan, operand.0.checked_sub(1)?),
                 CombineTerm::Scaled(_) => None,
             });
             parts.extend(accumulators);
@@ -167,6 +168,15 @@ fn probes(plan: &Plan) -> Vec<Probe> {
         Some(Probe { step, acc_bits, offset, judged, rounded, parts })
     });
     probes.collect()
+}
+
+/// The step behind an accumulator that `step` makes or picks from another, and what it picks.
+fn part(plan: &Plan, step: usize) -> Option<(usize, Option<Vec<usize>>)> {
+    let layer = plan.layers().get(step)?;
+    let LayerKind::View(view) = &layer.kind else { return Some((step, None)) };
+    let source = plan.operands(step).first()?.shape;
+    let picked = view.sources(source)?.into_iter().collect::<Option<_>>()?;
+    Some((layer.operands.first()?.0.checked_sub(1)?, Some(picked)))
 }
 
 /// What becomes of an accumulator.
@@ -191,6 +201,9 @@ fn reader(plan: &Plan, step: usize) -> Reader {
                 let offset = exact.offset(range.lo).cast_signed() >> exact.guard_bits;
                 let rounded = rounded.map(|step| (*widths, step));
                 return Reader { offset, judged: true, rounded };
+            }
+            if let LayerKind::View(_) = &layer.kind {
+                return reader(plan, index);
             }
             if let LayerKind::Combine(op) = &layer.kind
                 && matches!(op.terms.get(slot), Some(CombineTerm::Accumulator))
@@ -217,8 +230,12 @@ fn one(
     let mut observe = |step: usize, seen: &[i64]| {
         let Some(probe) = probes.iter().find(|probe| probe.step == step) else { return };
         let mut exact = seen.to_vec();
-        for lost in probe.parts.iter().filter_map(|part| lost.get(part)) {
-            exact.iter_mut().zip(lost).for_each(|(sum, lost)| *sum = sum.wrapping_add(*lost));
+        for (part, picked) in &probe.parts {
+            let Some(lost) = lost.get(part) else { continue };
+            for (index, sum) in exact.iter_mut().enumerate() {
+                let index = picked.as_ref().map_or(index, |picked| picked[index]);
+                *sum = sum.wrapping_add(lost.get(index).copied().unwrap_or(0));
+            }
         }
         if let Some(headroom) = found.accumulators.iter_mut().find(|one| one.step == step) {
             headroom.see(probe, &exact);

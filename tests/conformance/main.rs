@@ -11,6 +11,7 @@
 mod generate;
 mod reference;
 mod reveal;
+mod sharing;
 
 use generate::{Builder, Value};
 use heq_compiler::compile::{compile_calibrated, compile_network};

@@ -162,11 +162,11 @@ fn candidates_cost_what_the_plan_says() {
             ..PlanOptions::default()
         };
         let facts = network_facts(&network, acc_strategy, AccRounding::Exact).unwrap();
-        let program =
-            assign_domains(&network, &facts, &Packings::new(), Reveal::Logits).unwrap().program;
-        let choice = choose(&network, &program, &facts, None, None, &options).unwrap().remove(0);
+        let lowered =
+            assign_domains(&network, &facts, &LinearSteps::default(), Reveal::Logits).unwrap();
+        let choice = choose(&network, &lowered, &facts, None, None, &options).unwrap().remove(0);
         let mut expected: Vec<_> = choice.selection.linear.into_iter().collect();
-        expected.sort_by_key(|(term, _)| *term);
+        expected.sort_by(|(a, _), (b, _)| a.cmp(b));
         let compiled = compile_network(&network, &options).unwrap();
         let cost = compiled.plan.cost(1);
         let steps: Vec<_> = compiled.plan.linear_steps().collect();

@@ -51,15 +51,18 @@ impl Program {
         totals
     }
 
-    /// What a choice takes in which one `from` is a `to` instead.
+    /// What a choice takes in which one of each of `to` is in the place of one of each of `from`.
     #[must_use]
-    pub fn exchange(&self, totals: &Totals, from: usize, to: usize) -> Evaluation {
-        let (from, to) = (&self.candidates[from], &self.candidates[to]);
+    pub fn exchange(&self, totals: &Totals, from: &[usize], to: &[usize]) -> Evaluation {
         let mut totals = totals.clone();
-        totals.add(-1.0, from);
-        totals.add(1.0, to);
-        from.keys.iter().for_each(|&key| totals.users[key] -= 1);
-        to.keys.iter().for_each(|&key| totals.users[key] += 1);
+        for from in from.iter().map(|&from| &self.candidates[from]) {
+            totals.add(-1.0, from);
+            from.keys.iter().for_each(|&key| totals.users[key] -= 1);
+        }
+        for to in to.iter().map(|&to| &self.candidates[to]) {
+            totals.add(1.0, to);
+            to.keys.iter().for_each(|&key| totals.users[key] += 1);
+        }
         self.finish(totals)
     }
 

@@ -45,12 +45,17 @@ fn random_program(seed: u64) -> Program {
             candidates.push(Candidate { steps: vec![step], amounts, rows, keys, held });
         }
     }
-    // Two steps at once.
-    if steps[0].count == steps[1].count {
+    // Several steps at once, in sets that overlap; some with a key.
+    for set in [vec![0, 1], vec![0, 1], vec![1, 2], vec![0, 1, 2]] {
+        if set.iter().any(|&step| steps[step].count != steps[0].count) {
+            continue;
+        }
         let rows = [numbers.amount(9000), 0.0];
-        let amounts = numbers.amounts(1700);
+        let amounts = numbers.amounts(850 * set.len() as u64);
         let held = [numbers.amount(900), numbers.amount(900)];
-        candidates.push(Candidate { steps: vec![0, 1], amounts, rows, keys: vec![], held });
+        let key = numbers.below(2 * keys.len() as u64);
+        let keys = if key < keys.len() { vec![key] } else { vec![] };
+        candidates.push(Candidate { steps: set, amounts, rows, keys, held });
     }
     let extensions = (0..numbers.below(4)).map(|index| Extension {
         once: numbers.amounts(400),
@@ -104,7 +109,12 @@ fn least(program: &Program, counts: &mut Vec<u32>) -> Option<f64> {
         let is_kept = found.exceeded.is_none() && program.covers(counts);
         return is_kept.then_some(found.objective);
     };
-    let most = candidate.steps.iter().map(|&step| program.steps[step].count).min().unwrap();
+    let done = |step: usize| -> u32 {
+        let chosen = program.candidates.iter().zip(counts.iter());
+        chosen.filter(|(of, _)| of.steps.contains(&step)).map(|(_, count)| count).sum()
+    };
+    let left = |&step: &usize| program.steps[step].count - done(step);
+    let most = candidate.steps.iter().map(left).min().unwrap();
     let mut best: Option<f64> = None;
     for count in 0..=most {
         counts.push(count);
@@ -119,6 +129,7 @@ fn least(program: &Program, counts: &mut Vec<u32>) -> Option<f64> {
 #[test]
 fn solutions_are_the_best_of_all_choices() {
     let mut infeasible = 0;
+    let mut several = 0;
     for seed in 0..60 {
         let program = random_program(seed);
         let expected = least(&program, &mut Vec::new());
@@ -134,6 +145,8 @@ fn solutions_are_the_best_of_all_choices() {
         assert!(near(found.evaluation.objective, expected), "seed {seed}: {found:?} {expected}");
         assert!(near(found.bound, expected) && found.bound <= expected * (1.0 + 1e-6));
         assert_eq!(found.status, Status::Optimal, "seed {seed}");
+        let at_once = program.candidates.iter().zip(&found.counts).filter(|(_, count)| **count > 0);
+        several += at_once.filter(|(candidate, _)| candidate.steps.len() > 1).count();
         // A start changes nothing.
         let again = program.solve(Some(&found.counts), limits).unwrap();
         assert!(near(again.evaluation.objective, expected), "seed {seed}");
@@ -141,5 +154,6 @@ fn solutions_are_the_best_of_all_choices() {
         let root = program.solve(Some(&found.counts), SolveLimits { gap: 0.0, nodes: 0 }).unwrap();
         assert!(root.bound <= expected * (1.0 + 1e-9), "seed {seed}");
     }
+    assert!(several >= 10, "{several} candidates of several steps are the best");
     assert!((1..30).contains(&infeasible), "{infeasible} programs have no solution");
 }

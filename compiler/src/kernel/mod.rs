@@ -6,3 +6,4 @@ pub mod forms;
 pub mod packing;
 mod parameters;
 pub mod price;
+pub mod shared_requests;

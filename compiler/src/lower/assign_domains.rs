@@ -1,15 +1,18 @@
 //! Integer network to secure program: every layer becomes protocol steps on typed values.
 //!
 //! A sum becomes one linear step a linear term, a local addition if there is more than one term, and
-//! a requantization to shared bits if it has one. Conversions between bits and arithmetic shares are
+//! a requantization to shared bits if it has one. Terms that share requests are one linear step, of which
+//! each takes its channels. Conversions between bits and arithmetic shares are
 //! made where a layer first reads the other form. Layers that the output does not depend on are left
 //! out. Types are checked as each step is added.
 
 use super::demand::{Forms, Native};
 use crate::analysis::range::NetworkFacts;
+use crate::kernel::shared_requests::{Terms, joined_op, linear_term};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::integer::{
-    IntRange, IntegerLayer, IntegerNetwork, IntegerOp, Requantize, SumOp, Term, ValueId,
+    IntRange, IntegerLayer, IntegerNetwork, IntegerOp, LinearTerm, Requantize, SumOp, Term,
+    ValueId, View, ViewAxis,
 };
 use heq_ir::plan::reveal::Reveal;
 use heq_ir::protocol::requantize::RequantizeWidths;
@@ -20,10 +23,21 @@ use heq_ir::secure::{
     guard_bits,
 };
 use petgraph::graph::NodeIndex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-/// How many elements coefficients hold, by layer and term; one where there is no entry.
-pub type Packings = HashMap<(usize, usize), Packing>;
+/// Linear steps that hold several elements in a coefficient, or compute several terms with the same
+/// requests, by their terms. Every other term is a step of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinearSteps(pub BTreeMap<Terms, Packing>);
+
+impl LinearSteps {
+    /// The terms of the step that computes `term`, and how many elements its coefficients hold.
+    #[must_use]
+    pub fn of(&self, term: (usize, usize)) -> (&[(usize, usize)], Packing) {
+        let found = self.0.iter().find(|(terms, _)| terms.contains(&term));
+        found.map_or((&[], Packing::None), |(terms, &packing)| (terms, packing))
+    }
+}
 
 /// Most linear terms of one sum: 3 guard bits are enough for their rounding errors.
 const MAX_LINEAR_TERMS: usize = 7;
@@ -45,9 +59,20 @@ pub struct Lowered {
     /// For every layer the step of the plan that makes its final accumulator, or `None` if it is no
     /// sum or the output does not depend on it. Steps are the nodes in order, without the input.
     pub sums: Vec<Option<usize>>,
+    /// The steps that there are whatever the linear steps are, in order: another lowering has as many.
+    pub common: Vec<usize>,
 }
 
-/// Lowers the network with the accumulator widths of `facts` and the given packings; of the output
+impl Lowered {
+    /// Whether step `step` of the plan is linear.
+    #[must_use]
+    pub fn is_linear(&self, step: usize) -> bool {
+        let node = self.program.graph.node_weight(NodeIndex::new(step + 1));
+        node.is_some_and(|node| matches!(node.op, SecureOp::Linear(_)))
+    }
+}
+
+/// Lowers the network with the accumulator widths of `facts` and the given linear steps; of the output
 /// the client learns what `reveal` says.
 ///
 /// # Errors
@@ -58,7 +83,7 @@ pub struct Lowered {
 pub fn assign_domains(
     network: &IntegerNetwork,
     facts: &NetworkFacts,
-    packings: &Packings,
+    linear: &LinearSteps,
     reveal: Reveal,
 ) -> Result<Lowered, Diagnostic> {
     for (index, layer) in network.layers.iter().enumerate() {
@@ -67,11 +92,14 @@ pub fn assign_domains(
             return Err(Diagnostic::new(Code::Internal, &layer.name, what, REPORT));
         }
     }
-    let forms = Forms::new(network, facts, packings);
+    let forms = Forms::new(network, facts, linear);
     let mut lowering = Lowering {
+        network,
         facts,
-        packings,
+        linear,
         forms: &forms,
+        joined: HashMap::new(),
+        added: Vec::new(),
         program: SecureProgram::default(),
         sums: vec![None; network.layers.len()],
         values: vec![Nodes::default(); network.layers.len() + 1],
@@ -87,15 +115,22 @@ pub fn assign_domains(
         }
     }
     lowering.open_output(network, reveal)?;
-    Ok(Lowered { program: lowering.program, sums: lowering.sums })
+    let Lowering { program, sums, added, .. } = lowering;
+    let steps = 0..program.graph.node_count() - 1;
+    Ok(Lowered { program, sums, common: steps.filter(|step| !added.contains(step)).collect() })
 }
 
 const REPORT: &str = "this is a fault of heqc; please report it";
 
 struct Lowering<'a> {
+    network: &'a IntegerNetwork,
     facts: &'a NetworkFacts,
-    packings: &'a Packings,
+    linear: &'a LinearSteps,
     forms: &'a Forms,
+    /// Steps of several terms, by the first of them.
+    joined: HashMap<(usize, usize), NodeIndex>,
+    /// Steps that there would not be without those.
+    added: Vec<usize>,
     program: SecureProgram,
     sums: Vec<Option<usize>>,
     values: Vec<Nodes>,
@@ -122,7 +157,7 @@ impl Lowering<'_> {
                 }
                 let widths = TableWidths { input_bits, result_bits: table.output.bits().max(1) };
                 let op = SecureOp::Table { widths, lo: table.output.lo };
-                let origin = Origin { secret: Some((index, 0)), ..result_origin(layer) };
+                let origin = Origin { secret: vec![(index, 0)], ..result_origin(layer) };
                 let bits = Some(self.push(&operands, origin, op)?);
                 Nodes { bits, ..Nodes::default() }
             }
@@ -155,13 +190,21 @@ impl Lowering<'_> {
         let origin_of = |last: bool| if last { result_origin(layer) } else { step_origin(layer) };
         let mut terms = Vec::with_capacity(op.terms.len());
         let mut operands = Vec::with_capacity(op.terms.len());
+        let is_joined = self.linear.of((index, 0)).0.len() > 1;
         let plain = op.terms.len() == 1 && count == 1;
         for (position, (term, &input)) in op.terms.iter().zip(&layer.inputs).enumerate() {
             let operand = self.words(layer, input)?;
             match term {
                 Term::Linear(linear) => {
+                    terms.push(CombineTerm::Accumulator);
+                    let (shared, packing) = self.linear.of((index, position));
+                    if shared.len() > 1 {
+                        let shared = (shared, (index, position), packing);
+                        operands.push(self.part(layer, operand, shared, linear)?);
+                        continue;
+                    }
                     let origin =
-                        Origin { secret: Some((index, position)), ..origin_of(is_last && plain) };
+                        Origin { secret: vec![(index, position)], ..origin_of(is_last && plain) };
                     let op = SecureOp::Linear(LinearOp {
                         geometry: linear.geometry,
                         weight_bits: linear.weight_bits,
@@ -169,10 +212,9 @@ impl Lowering<'_> {
                         acc_bits,
                         guard_bits,
                         rounded_bits: self.facts.rounded_bits(index),
-                        packing: self.packings.get(&(index, position)).copied().unwrap_or_default(),
+                        packing,
                     });
                     operands.push(self.push(&[operand], origin, op)?);
-                    terms.push(CombineTerm::Accumulator);
                 }
                 Term::Scaled(scaled) => {
                     operands.push(operand);
@@ -180,9 +222,13 @@ impl Lowering<'_> {
                 }
             }
         }
-        let sum = if plain {
+        let sum = if plain && !is_joined {
             operands[0]
         } else {
+            if plain {
+                // As wide as this sum needs it.
+                self.added.push(self.program.graph.node_count() - 1);
+            }
             // With a linear term the bias is the server's, and part of that step.
             let constant = if count == 0 { op.bias.first().copied().unwrap_or(0) } else { 0 };
             let combine = CombineOp { acc_bits, guard_bits, constant, terms };
@@ -198,6 +244,38 @@ impl Lowering<'_> {
         };
         let bits = self.requantize(sum, requantize, result_origin(layer))?;
         Ok(Nodes { bits: Some(bits), ..Nodes::default() })
+    }
+
+    /// The channels of `term`, which is `linear`, of the step that computes it and others: the first of
+    /// them makes that step.
+    fn part(
+        &mut self,
+        layer: &IntegerLayer,
+        operand: NodeIndex,
+        (terms, term, packing): (&[(usize, usize)], (usize, usize), Packing),
+        linear: &LinearTerm,
+    ) -> Result<NodeIndex, Diagnostic> {
+        let node = match self.joined.get(&terms[0]) {
+            Some(&node) => node,
+            None => {
+                let op = joined_op(self.network, self.facts, terms, packing)
+                    .ok_or_else(|| missing(layer))?;
+                let origin = Origin { secret: terms.to_vec(), ..step_origin(layer) };
+                let node = self.push(&[operand], origin, SecureOp::Linear(op))?;
+                self.joined.insert(terms[0], node);
+                // The first part, which comes next.
+                self.added.push(node.index());
+                node
+            }
+        };
+        let before = terms.iter().take_while(|&&other| other != term);
+        let channels = before.filter_map(|&other| linear_term(self.network, other));
+        let start: usize = channels.map(|linear| linear.geometry.out_channels).sum();
+        let axis = |source, start| ViewAxis { source, start, step: 1 };
+        let start = i64::try_from(start).map_err(|_| missing(layer))?;
+        let output = linear.geometry.output().ok_or_else(|| missing(layer))?;
+        let view = View { axes: [axis(0, start), axis(1, 0), axis(2, 0)], output };
+        self.push(&[node], step_origin(layer), SecureOp::View(view))
     }
 
     /// A step that works on every form of its operands, in the forms that are needed of its result.
@@ -340,7 +418,7 @@ impl Lowering<'_> {
         };
         let mut node = node.ok_or_else(|| unsupported("no layer makes the output"))?;
         let (name, operator) = (name.clone(), "Output".to_owned());
-        let mut origin = Origin { tensor: name.clone(), name, operator, secret: None };
+        let mut origin = Origin { tensor: name.clone(), name, operator, secret: Vec::new() };
         if let Reveal::Top { k } = reveal {
             reveal.check(self.program.graph[node].result.shape).map_err(|what| {
                 let remedy = "reveal fewer, or --reveal logits; end the model with a pooling or a \

@@ -5,7 +5,7 @@
 //! tables and the opening of quantized values read bits. Rearranging elements is local in either
 //! form, so it takes the form that is there already or costs less to make.
 
-use super::assign_domains::Packings;
+use super::assign_domains::LinearSteps;
 use crate::analysis::range::NetworkFacts;
 use heq_ir::integer::{IntegerLayer, IntegerNetwork, IntegerOp, SumOp, ValueId};
 
@@ -57,7 +57,11 @@ pub(super) struct Forms {
 
 impl Forms {
     /// Walks the network, whose layers read earlier values, forth for how values come about, and back for what is needed of them.
-    pub(super) fn new(network: &IntegerNetwork, facts: &NetworkFacts, packings: &Packings) -> Self {
+    pub(super) fn new(
+        network: &IntegerNetwork,
+        facts: &NetworkFacts,
+        linear: &LinearSteps,
+    ) -> Self {
         let count = network.layers.len() + 1;
         let mut forms =
             Self { native: vec![Native::Client], demand: vec![Demand::default(); count] };
@@ -79,7 +83,7 @@ impl Forms {
         forms.want_output(network.output.value, facts);
         for (index, layer) in network.layers.iter().enumerate().rev() {
             if forms.demand[index + 1].live {
-                forms.want_inputs(index, layer, facts, packings, &read_as_words);
+                forms.want_inputs(index, layer, facts, linear, &read_as_words);
             }
         }
         forms
@@ -152,7 +156,7 @@ impl Forms {
         index: usize,
         layer: &IntegerLayer,
         facts: &NetworkFacts,
-        packings: &Packings,
+        linear: &LinearSteps,
         read_as_words: &[bool],
     ) {
         let value = ValueId(index + 1);
@@ -169,7 +173,7 @@ impl Forms {
                     self.demand[value.0].words = Some(acc_bits);
                 }
                 for (term, id) in layer.inputs.iter().enumerate() {
-                    let packing = packings.get(&(index, term)).copied().unwrap_or_default();
+                    let (_, packing) = linear.of((index, term));
                     self.demand[id.0].want_words(packing.operand_bits(acc_bits));
                 }
             }

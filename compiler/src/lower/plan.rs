@@ -1,12 +1,13 @@
 //! Secure program and choices to a plan and the server's weights.
 
 use crate::choices::{self, Assumptions, Choices};
+use crate::kernel::shared_requests::joined_term;
 use crate::select::limits::Limit;
 use crate::select::options::{Objective, SearchOptions};
 use crate::select::ot::OtRule;
 use crate::select::{Choice, Selection};
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::integer::{IntegerNetwork, IntegerOp, Term, ValueId};
+use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, ValueId};
 use heq_ir::params::RlweSpec;
 use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::weights::{LinearWeights, ServerWeights, TableEntries, WeightsSpec};
@@ -200,7 +201,7 @@ fn layer_kind(
     Some(match &node.op {
         SecureOp::Input { .. } => return None,
         &SecureOp::Linear(op) => {
-            let chosen = selection.linear.get(&node.origin.secret?)?;
+            let chosen = selection.linear.get(&node.origin.secret)?;
             let choice = LinearChoice {
                 rlwe: rlwe.iter().position(|set| *set == chosen.rlwe)?,
                 tile: chosen.tile,
@@ -233,18 +234,16 @@ fn layer_kind(
 }
 
 fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearWeights> {
-    let (layer, term) = node.origin.secret?;
-    let (IntegerOp::Sum(op), SecureOp::Linear(_)) = (&network.layers.get(layer)?.op, &node.op)
-    else {
-        return None;
+    let SecureOp::Linear(_) = &node.op else { return None };
+    let terms = &node.origin.secret;
+    let bias = |&(layer, term): &(usize, usize)| {
+        let IntegerOp::Sum(op) = &network.layers.get(layer)?.op else { return None };
+        let is_first = op.linear_terms().next().is_some_and(|(first, _)| first == term);
+        Some(if is_first { op.bias.clone() } else { vec![0; op.bias.len()] })
     };
-    let Term::Linear(linear) = op.terms.get(term)? else { return None };
-    let is_first = op.linear_terms().next().is_some_and(|(first, _)| first == term);
-    Some(LinearWeights {
-        weights: linear.weights.clone(),
-        multipliers: linear.multipliers.clone(),
-        bias: if is_first { op.bias.clone() } else { vec![0; op.bias.len()] },
-    })
+    let bias: Vec<Vec<i64>> = terms.iter().map(bias).collect::<Option<_>>()?;
+    let LinearTerm { weights, multipliers, .. } = joined_term(network, terms)?;
+    Some(LinearWeights { weights, multipliers, bias: bias.concat() })
 }
 
 /// The table of a step whose operands live as `operands`: an entry for every index, in which the bits
@@ -254,7 +253,7 @@ fn table_entries(
     node: &SecureNode,
     operands: &[Domain],
 ) -> Option<TableEntries> {
-    let (layer, _) = node.origin.secret?;
+    let &(layer, _) = node.origin.secret.first()?;
     let (IntegerOp::Table(table), &SecureOp::Table { widths, lo }) =
         (&network.layers.get(layer)?.op, &node.op)
     else {

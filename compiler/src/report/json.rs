@@ -149,6 +149,7 @@ impl Report<'_> {
         if let (Some(step), Some(noise)) = (&row.linear, row.noise) {
             layer["choices"]["activation_bits"] = json!(row.activation_bits);
             layer["he"] = linear(self.plan, row.index, step);
+            layer["he"]["shared_with"] = json!(row.shared_with);
             layer["he"]["noise_margin"] = json!(noise.margin);
             layer["he"]["required_margin"] = json!(noise.required);
             layer["he"]["failure_log2"] = json!(noise.failure_log2);

@@ -37,6 +37,10 @@ pub(super) struct Row<'a> {
     pub(super) used_bits: Option<u32>,
     /// Noise of a linear step.
     pub(super) noise: Option<Noise>,
+    /// The layers that a linear step computes beside its own, with the same requests.
+    pub(super) shared_with: Vec<&'a str>,
+    /// Of channels that are picked of such a step, its index.
+    pub(super) shared_step: Option<usize>,
 }
 
 /// Bytes by what they are for; the first four are exact and on the wire, headers included.
@@ -165,10 +169,29 @@ pub(super) fn rows<'a>(
             rounded: plan.rounded_step(index),
             used_bits: plan.observed_bits(index),
             noise: linear.as_ref().map(|step| noise(step, outputs, required)),
+            shared_with: if linear.is_some() { shared_with(plan, index) } else { Vec::new() },
+            shared_step: shared_step(plan, layer),
             linear,
         }
     };
     plan.layers().iter().enumerate().map(|(index, layer)| of_step(index, layer)).collect()
+}
+
+/// The linear step whose channels a view picks.
+fn shared_step(plan: &Plan, layer: &Layer) -> Option<usize> {
+    let maker = layer.operands.first()?.0.checked_sub(1)?;
+    let is_view = matches!(layer.kind, LayerKind::View(_));
+    (is_view && plan.linear_step(maker).is_some()).then_some(maker)
+}
+
+/// The layers that linear step `index` computes beside its own.
+fn shared_with(plan: &Plan, index: usize) -> Vec<&str> {
+    let own = plan.layers()[index].name.as_str();
+    let parts = plan.layers().iter().filter(|layer| shared_step(plan, layer) == Some(index));
+    let mut names: Vec<&str> = parts.map(|part| part.name.as_str()).collect();
+    names.retain(|&name| name != own);
+    names.dedup();
+    names
 }
 
 /// Bytes up and down of `rows` of the plan's OT extension, pro rata: a batch serves many steps.
@@ -276,8 +299,12 @@ pub(super) fn long_bits(row: &Row<'_>) -> String {
         LayerKind::Linear { op, .. } => {
             let dropped = dropped_text(op.rounded_bits);
             format!(
-                "W{}A{} m{} acc{}{dropped}{free}",
-                op.weight_bits, row.activation_bits, op.multiplier_bits, op.acc_bits
+                "W{}A{} m{} acc{}{dropped}{free}{}",
+                op.weight_bits,
+                row.activation_bits,
+                op.multiplier_bits,
+                op.acc_bits,
+                shared_text(row).map_or(String::new(), |text| format!(", {text}")),
             )
         }
         LayerKind::Requantize { widths, form, .. } => {
@@ -298,8 +325,17 @@ pub(super) fn long_bits(row: &Row<'_>) -> String {
         }
         LayerKind::Open => row.operand.map_or(String::new(), |operand| operand.domain.to_string()),
         LayerKind::Top { .. } => short_bits(row),
-        LayerKind::View(_) | LayerKind::Reshape(_) | LayerKind::Concat => String::new(),
+        LayerKind::View(_) => {
+            row.shared_step.map_or(String::new(), |step| format!("channels of step {}", step + 1))
+        }
+        LayerKind::Reshape(_) | LayerKind::Concat => String::new(),
     }
+}
+
+/// The layers that a linear step computes beside its own.
+pub(super) fn shared_text(row: &Row<'_>) -> Option<String> {
+    let others = row.shared_with.join(", ");
+    (!others.is_empty()).then(|| format!("also {others}, with the same requests"))
 }
 
 /// What a step does, and the form in which, in a word or two; of a linear step N and `log2 q`.

@@ -2,7 +2,7 @@
 //! told, advice.
 
 use super::grid::{Align, Grid, paragraph};
-use super::rows::{Row, short_bits, short_step};
+use super::rows::{Row, shared_text, short_bits, short_step};
 use super::units::{bytes, count, percent, seconds, share, some_bytes};
 use super::{Report, assumptions};
 use heq_ir::diagnostic::printable;
@@ -112,6 +112,9 @@ impl Report<'_> {
                 bound_word(row.time.bound).to_owned(),
                 percent(share(row.bytes.total() as f64, whole)).replace(" %", ""),
             ]);
+            if let Some(others) = shared_text(row) {
+                grid.note(&printable(&others));
+            }
         }
         grid.rule();
         let online = &self.online;

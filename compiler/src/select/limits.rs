@@ -226,7 +226,8 @@ fn largest(values: impl Iterator<Item = f64>) -> usize {
 pub struct Bounds {
     /// The constraints.
     pub caps: Vec<Cap>,
-    /// For every step of the plan what client and server hold beside what the candidate itself does.
+    /// For every step that there is whatever the linear steps are, what client and server hold beside what
+    /// the candidate itself does.
     pub beside: Vec<[f64; 2]>,
 }
 
@@ -281,12 +282,11 @@ impl Figures {
 
     fn beside(&self, choice: &Choice) -> Vec<[f64; 2]> {
         let own = choice.program.held(&choice.solution.counts);
-        let steps = 0..self.memory[0].layers.len();
-        let of_step = |step: usize| {
-            let own = own.get(&step).copied().unwrap_or_default();
+        let of_step = |(number, &step): (usize, &usize)| {
+            let own = own.get(&number).copied().unwrap_or_default();
             [0, 1].map(|party| (self.memory[party].layers[step] as f64 - own[party]).max(0.0))
         };
-        steps.map(of_step).collect()
+        choice.program.common.iter().enumerate().map(of_step).collect()
     }
 }
 

@@ -36,6 +36,8 @@ pub struct LinearFronts {
     /// Candidates of every layer that no other beats in everything; empty if no parameters satisfy the
     /// security table and the margin.
     pub layers: Vec<LinearFront>,
+    /// Those of several layers at once, by the layers' numbers ascending.
+    pub shared: Vec<(Vec<usize>, LinearFront)>,
 }
 
 /// The candidates of one linear layer.
@@ -78,9 +80,15 @@ struct View<'a> {
 }
 
 /// The candidates of every layer; the tasks of a layer are its packings. The best in the first of
-/// `views` matter most.
+/// `views` matter most. Behind the tasks of the layers are those of several layers at once, whose numbers
+/// are `shared`: the local search leaves them alone.
 #[must_use]
-pub fn linear_fronts(tasks: &[Vec<LinearTask<'_>>], views: &[Price<'_>]) -> LinearFronts {
+pub fn linear_fronts(
+    tasks: &[Vec<LinearTask<'_>>],
+    shared: &[Vec<usize>],
+    views: &[Price<'_>],
+) -> LinearFronts {
+    let alone = tasks.len() - shared.len();
     let problems: Vec<Vec<LinearProblem<'_>>> = views
         .iter()
         .map(|price| tasks.par_iter().map(|tasks| LinearProblem::new(tasks, price)).collect())
@@ -104,7 +112,7 @@ pub fn linear_fronts(tasks: &[Vec<LinearTask<'_>>], views: &[Price<'_>]) -> Line
         .into_iter()
         .zip(views)
         .zip(of_views)
-        .map(|((problems, price), offers)| View::new(problems, price, &sets, offers))
+        .map(|((problems, price), offers)| View::new(problems, alone, price, &sets, offers))
         .collect();
     let mut listed: BTreeMap<RlweSpec, (RlweParams, Spacings)> = BTreeMap::new();
     for view in &views {
@@ -123,13 +131,15 @@ pub fn linear_fronts(tasks: &[Vec<LinearTask<'_>>], views: &[Price<'_>]) -> Line
         let rejected = no_room(&views, &tasks[layer], layer);
         LinearFront { candidates: unbeaten(found), considered, rejected }
     };
-    let layers: Vec<LinearFront> = (0..tasks.len()).into_par_iter().map(front).collect();
+    let mut layers: Vec<LinearFront> = (0..tasks.len()).into_par_iter().map(front).collect();
     let mut sets: BTreeMap<RlweSpec, u32> = BTreeMap::new();
     for candidate in layers.iter().flat_map(|front| &front.candidates) {
         *sets.entry(candidate.rlwe).or_default() |= candidate.spacings;
     }
     let set = |(spec, spacings): (RlweSpec, u32)| Some((listed.get(&spec)?.0, spacings));
-    LinearFronts { sets: sets.into_iter().filter_map(set).collect(), layers }
+    let sets = sets.into_iter().filter_map(set).collect();
+    let shared = shared.iter().cloned().zip(layers.split_off(alone)).collect();
+    LinearFronts { sets, layers, shared }
 }
 
 /// Whether a layer has any candidate.
@@ -181,6 +191,7 @@ fn unbeaten(found: Vec<Candidate>) -> Vec<Candidate> {
 impl<'a> View<'a> {
     fn new(
         problems: Vec<LinearProblem<'a>>,
+        alone: usize,
         price: &Price<'_>,
         sets: &'a [RlweParams],
         offers: Vec<Vec<Vec<Offer>>>,
@@ -195,7 +206,7 @@ impl<'a> View<'a> {
             }
         };
         let search = Search { offers, keys: sets.iter().map(key_price).collect() };
-        let open = search.open_sets(problems.len());
+        let open = search.open_sets(alone);
         Self { problems, sets, search, open }
     }
 

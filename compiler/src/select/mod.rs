@@ -11,16 +11,20 @@ pub mod options;
 pub mod ot;
 pub mod program;
 mod record;
+mod shared;
 pub mod tables;
+pub mod variant;
 
-use crate::analysis::range::{NetworkFacts, SumFacts, field_sums};
+use crate::analysis::range::{NetworkFacts, field_sums};
 use crate::ilp::{Solution, SolveError, SolveLimits};
 use crate::kernel::conv_coefficient::{Candidate, LinearTask};
 use crate::kernel::packing::{PackingRule, packings};
 use crate::kernel::price::{Price, Resources, Weights, row_price};
+use crate::kernel::shared_requests::{Terms, joined_term};
+use crate::lower::assign_domains::{LinearSteps, Lowered};
 use crate::lower::plan::PlanOptions;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
-use heq_ir::integer::{IntegerNetwork, IntegerOp, Term};
+use heq_ir::integer::IntegerNetwork;
 use heq_ir::params::RlweParams;
 use heq_ir::params::noise::required_margin;
 use heq_ir::params::security::STATISTICAL_SECURITY_BITS;
@@ -33,9 +37,11 @@ use limits::Bounds;
 use linear::{LinearFront, LinearFronts, has_candidate, linear_fronts};
 use options::{Effort, Objective, Restriction, SearchOptions};
 use petgraph::graph::NodeIndex;
-use program::{PlanProgram, Variant, plan_program};
+use program::{PlanProgram, plan_program};
 use rayon::prelude::*;
+use shared::Sharing;
 use std::collections::{BTreeMap, HashMap};
+use variant::Variant;
 
 /// The search ends within this part of the best, or after so many nodes.
 pub const SOLVE_LIMITS: SolveLimits = SolveLimits { gap: 5e-4, nodes: 150 };
@@ -79,8 +85,8 @@ impl SearchOptions {
     }
 }
 
-/// Linear steps by the layer and term of the integer network that they compute.
-pub type LinearChoices = HashMap<(usize, usize), Candidate>;
+/// Linear steps by the terms of the integer network that they compute.
+pub type LinearChoices = HashMap<Terms, Candidate>;
 
 /// What was chosen for every step that has a choice.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,6 +95,16 @@ pub struct Selection {
     pub linear: LinearChoices,
     /// Forms of the circuits on shared bits.
     pub forms: Forms,
+}
+
+impl Selection {
+    /// The linear steps that are packed or compute several terms.
+    #[must_use]
+    pub fn linear_steps(&self) -> LinearSteps {
+        let chosen = self.linear.iter().map(|(terms, chosen)| (terms.clone(), chosen.packing));
+        let found = chosen.filter(|(terms, packing)| terms.len() > 1 || *packing != Packing::None);
+        LinearSteps(found.collect())
+    }
 }
 
 /// Forms of the circuits on shared bits, by their steps.
@@ -106,9 +122,12 @@ pub struct Forms {
 struct LinearStep<'a> {
     node: &'a SecureNode,
     op: LinearOp,
+    /// The value that it reads.
+    read: NodeIndex,
     operand: ValueType,
-    secret: (usize, usize),
-    facts: Option<&'a SumFacts>,
+    terms: Terms,
+    /// An upper bound of every kernel's squared norm.
+    norms: Vec<f64>,
 }
 
 /// A choice, with the program that it solves.
@@ -126,8 +145,24 @@ pub struct Choice {
     pub notes: Vec<String>,
 }
 
-/// Chooses for every step of `program`; `facts` are those of the integer `network` that it computes.
-/// Linear steps keep what `known` says of them; without it, `program` packs nothing yet. The choices are
+impl Choice {
+    /// Makes a choice for a lowering that shares requests out of one for the lowering that does not; all
+    /// steps that both have are alike.
+    pub(crate) fn move_to(&mut self, lowered: &Lowered) {
+        fn moved<F>(forms: &mut HashMap<NodeIndex, F>, common: &[usize]) {
+            let node = |node: NodeIndex| NodeIndex::new(common[node.index() - 1] + 1);
+            *forms = forms.drain().map(|(of, form)| (node(of), form)).collect();
+        }
+        let Forms { requantize, max_pool, to_arithmetic } = &mut self.selection.forms;
+        moved(requantize, &lowered.common);
+        moved(max_pool, &lowered.common);
+        moved(to_arithmetic, &lowered.common);
+        self.program.common.clone_from(&lowered.common);
+    }
+}
+
+/// Chooses for every step of the program that `network`, whose facts are `facts`, was `lowered` to.
+/// Linear steps keep what `known` says of them; without it, the program packs and shares nothing yet. The choices are
 /// the best if what runs beside the steps overlaps with them as the model says, then if it does less, or
 /// if all circuits are of one kind.
 ///
@@ -136,17 +171,24 @@ pub struct Choice {
 /// [`Code::LimitTooTight`] if no choice keeps `bounds`.
 pub fn choose(
     network: &IntegerNetwork,
-    program: &SecureProgram,
+    lowered: &Lowered,
     facts: &NetworkFacts,
     known: Option<&LinearChoices>,
     bounds: Option<&Bounds>,
     options: &PlanOptions,
 ) -> Result<Vec<Choice>, Diagnostics> {
+    let program = &lowered.program;
     let steps = linear_steps(program, facts);
     let views = options.search.views(options.ot.assumed());
     let (fronts, notes) = match known {
         Some(known) => (known_fronts(&steps, known), Vec::new()),
-        None => candidates(network, program, &steps, &views, options),
+        None => {
+            let sharing = match options.search.restriction.shares {
+                true => Sharing::new(network, facts, &steps),
+                false => Sharing::default(),
+            };
+            candidates(network, program, &steps, &sharing, &views, options)
+        }
     };
     let without = steps.iter().zip(&fronts.layers).filter(|(_, front)| front.candidates.is_empty());
     let outputs = linear_outputs(program);
@@ -155,7 +197,7 @@ pub fn choose(
         return Err(found);
     }
     let shares_steps = !bounds.is_some_and(Bounds::is_by_step);
-    let all = plan_program(program, &fronts, &options.search, options.ot, shares_steps);
+    let all = plan_program(lowered, &fronts, &options.search, options.ot, shares_steps);
     let solve = |variant: &Variant| -> Result<Choice, Diagnostic> {
         let mut built = all.of_variant(variant, &fronts, &options.search);
         bounds.into_iter().for_each(|bounds| built.bound(bounds));
@@ -203,6 +245,7 @@ fn candidates(
     network: &IntegerNetwork,
     program: &SecureProgram,
     steps: &[LinearStep<'_>],
+    sharing: &Sharing<'_>,
     views: &[Price<'_>],
     options: &PlanOptions,
 ) -> (LinearFronts, Vec<String>) {
@@ -219,14 +262,15 @@ fn candidates(
     let mut notes = Vec::new();
     let mut rejected = Vec::with_capacity(steps.len());
     let mut tasks = Vec::with_capacity(steps.len());
-    for step in steps {
+    for step in steps.iter().chain(&sharing.steps) {
         let mut packed = Vec::new();
         let mut without = Vec::new();
         for &rule in rules {
             match step.packings(network, rule, options.acc_strategy) {
                 Ok(found) => packed.extend(found),
                 Err(why) => {
-                    notes.extend(is_forced.then(|| step.not_packed(&why)));
+                    let is_noted = is_forced && step.terms.len() == 1;
+                    notes.extend(is_noted.then(|| step.not_packed(&why)));
                     without.push((rule.name().to_owned(), why));
                 }
             }
@@ -240,7 +284,7 @@ fn candidates(
             tasks.push([task(Packing::None)].into_iter().chain(packed).collect::<Vec<_>>());
         }
     }
-    let mut fronts = linear_fronts(&tasks, views);
+    let mut fronts = linear_fronts(&tasks, &sharing.layers, views);
     let mut is_final = true;
     for ((front, tasks), step) in fronts.layers.iter().zip(&mut tasks).zip(steps) {
         let is_packed = tasks.iter().all(|task| task.op.packing != Packing::None);
@@ -251,11 +295,16 @@ fn candidates(
         }
     }
     if !is_final {
-        fronts = linear_fronts(&tasks, views);
+        fronts = linear_fronts(&tasks, &sharing.layers, views);
     }
-    for (front, rejected) in fronts.layers.iter_mut().zip(rejected) {
+    let shared = fronts.shared.iter_mut().map(|(_, front)| front);
+    for (front, rejected) in fronts.layers.iter_mut().chain(shared).zip(rejected) {
         front.rejected.splice(0..0, rejected);
     }
+    for (layer, what, why) in &sharing.rejected {
+        fronts.layers[*layer].rejected.push((what.clone(), why.clone()));
+    }
+    fronts.shared.retain(|(_, front)| !front.candidates.is_empty());
     (fronts, notes)
 }
 
@@ -263,7 +312,7 @@ fn candidates(
 fn known_fronts(steps: &[LinearStep<'_>], known: &LinearChoices) -> LinearFronts {
     let front = |step: &LinearStep<'_>| {
         // What it makes other steps take is in the program that is known.
-        let known = known.get(&step.secret).copied();
+        let known = known.get(&step.terms).copied();
         let known = known.map(|known| Candidate { elsewhere: Resources::default(), ..known });
         let candidates: Vec<Candidate> = known.into_iter().collect();
         LinearFront { considered: candidates.len(), candidates, rejected: Vec::new() }
@@ -274,17 +323,15 @@ fn known_fronts(steps: &[LinearStep<'_>], known: &LinearChoices) -> LinearFronts
         *sets.entry(candidate.rlwe).or_insert(0) |= candidate.spacings;
     }
     let set = |(spec, spacings)| Some((RlweParams::check(spec).ok()?, spacings));
-    LinearFronts { sets: sets.into_iter().filter_map(set).collect(), layers }
+    LinearFronts { sets: sets.into_iter().filter_map(set).collect(), layers, shared: Vec::new() }
 }
 
-impl<'a> LinearStep<'a> {
-    fn task(&self, packing: Packing, margin: f64, restriction: Restriction) -> LinearTask<'a> {
-        let (_, term) = self.secret;
-        let norms = self.facts.and_then(|facts| facts.kernel_norms_squared.get(term));
+impl LinearStep<'_> {
+    fn task(&self, packing: Packing, margin: f64, restriction: Restriction) -> LinearTask<'_> {
         LinearTask {
             op: LinearOp { packing, ..self.op },
             operand: self.operand.domain,
-            kernel_norms_squared: norms.map_or(&[][..], Vec::as_slice),
+            kernel_norms_squared: &self.norms,
             margin,
             restriction,
         }
@@ -300,15 +347,12 @@ impl<'a> LinearStep<'a> {
         if rule == PackingRule::None {
             return Ok(Vec::new());
         }
-        let (layer, term) = self.secret;
-        let op = network.layers.get(layer).map(|layer| &layer.op);
-        let Some(IntegerOp::Sum(op)) = op else { return Ok(Vec::new()) };
-        let (Some(Term::Linear(term)), Domain::Client { range } | Domain::Arithmetic { range, .. }) =
-            (op.terms.get(term), self.operand.domain)
+        let (Some(term), Domain::Client { range } | Domain::Arithmetic { range, .. }) =
+            (joined_term(network, &self.terms), self.operand.domain)
         else {
             return Ok(Vec::new());
         };
-        packings(&self.op, self.operand, field_sums(term, range, strategy), rule)
+        packings(&self.op, self.operand, field_sums(&term, range, strategy), rule)
     }
 
     fn not_packed(&self, why: &str) -> String {
@@ -388,13 +432,18 @@ fn largest_with(range: std::ops::Range<u32>, holds: impl Fn(u32) -> bool) -> Opt
 
 /// The linear steps of `program` in order.
 fn linear_steps<'a>(program: &'a SecureProgram, facts: &'a NetworkFacts) -> Vec<LinearStep<'a>> {
+    let norms = |&(layer, term): &(usize, usize)| {
+        let facts = facts.sums.get(layer)?.as_ref()?;
+        facts.kernel_norms_squared.get(term).cloned()
+    };
     let step = |index: NodeIndex| {
         let node = &program.graph[index];
         let SecureOp::Linear(op) = node.op else { return None };
-        let secret = node.origin.secret?;
-        let operand = program.operands(index).first().map(|&node| program.graph[node].result)?;
-        let facts = facts.sums.get(secret.0).and_then(Option::as_ref);
-        Some(LinearStep { node, op, operand, secret, facts })
+        let terms = node.origin.secret.clone();
+        let read = *program.operands(index).first()?;
+        let operand = program.graph[read].result;
+        let norms = terms.iter().filter_map(norms).flatten().collect();
+        Some(LinearStep { node, op, read, operand, terms, norms })
     };
     program.graph.node_indices().filter_map(step).collect()
 }

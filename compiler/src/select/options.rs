@@ -95,6 +95,8 @@ pub struct Restriction {
     pub packing: PackingRule,
     /// Whether responses may be merged.
     pub merges: bool,
+    /// Whether layers that read the same value may share requests.
+    pub shares: bool,
     /// The only ring degree, if there is only one.
     pub ring_degree: Option<usize>,
     /// Tiles.
@@ -111,6 +113,7 @@ impl Default for Restriction {
         Self {
             packing: PackingRule::Auto,
             merges: true,
+            shares: true,
             ring_degree: None,
             tiles: TileRule::Any,
             moduli: ModulusRule::Any,
@@ -158,6 +161,7 @@ impl Preset {
         let cheetah = Restriction {
             packing: PackingRule::None,
             merges: false,
+            shares: false,
             ring_degree: Some(4096),
             tiles: TileRule::WholePlanes,
             moduli: ModulusRule::Widest,
@@ -168,7 +172,9 @@ impl Preset {
             Self::NaiveQuant => {
                 Restriction { ring_degree: None, moduli: ModulusRule::Narrowest, ..cheetah }
             }
-            Self::Hequant => Restriction { merges: false, moduli: ModulusRule::Narrowest, ..best },
+            Self::Hequant => {
+                Restriction { merges: false, shares: false, moduli: ModulusRule::Narrowest, ..best }
+            }
             Self::Best => best,
         }
     }

@@ -3,21 +3,24 @@
 use super::circuits::{CircuitFront, Form, circuit_front};
 use super::limits::Bounds;
 use super::linear::{LinearFront, LinearFronts};
-use super::options::{FormRule, Objective, SearchOptions};
-use super::ot::OtRule;
+use super::options::{Objective, SearchOptions};
+use super::ot::{OtRule, extension};
+use super::variant::{FULL_OVERLAP, Variant, paces};
 use super::{Forms, LinearChoices, Selection};
 use crate::ilp::{
-    Amounts, Candidate, Extension, Key, Overflow, Pace, Program, Resource, Solution, Step,
+    Amounts, Candidate, Evaluation, Key, Overflow, Program, Resource, Solution, Step,
 };
 use crate::kernel::conv_coefficient::Candidate as LinearCandidate;
 use crate::kernel::price::{Price, Resources};
+use crate::kernel::shared_requests::Terms;
+use crate::lower::assign_domains::Lowered;
 use heq_ir::params::RlweSpec;
 use heq_ir::plan::{OtExtension, fixed_traffic};
 use heq_ir::predict::WEIGHT_CACHE_BYTES;
-use heq_ir::secure::{SecureOp, SecureProgram};
+use heq_ir::secure::SecureOp;
 use heq_ir::traffic::wire_bytes;
 use petgraph::graph::NodeIndex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Microseconds that transforming a byte of weights takes, of a ring of 2048.
 const TRANSFORM_US_PER_BYTE: f64 = 1.7e-4;
@@ -31,25 +34,37 @@ const SLACK: [f64; 3] = [0.05, 0.01, 0.2];
 const TIME_BYTES: f64 = 0.01;
 
 /// A step that has a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The step in the secure program.
     pub node: NodeIndex,
-    /// Its index in the plan.
+    /// Its number among the steps that there are whatever the linear steps are.
     pub step: usize,
-    /// The layer and term of the integer network that it computes, of a linear step.
-    pub term: Option<(usize, usize)>,
+    /// Its name.
+    pub name: String,
+    /// The terms of the integer network that it computes, of a linear step.
+    pub terms: Terms,
 }
 
-/// Steps that are alike, and their candidates.
+/// Steps that are alike, and their candidates; or candidates of several steps at once.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// The steps.
+    /// The steps; of several at once a step that is all of them, in the place of the first.
     pub members: Vec<Member>,
+    /// The steps of the program that a candidate computes: those that are alike are one.
+    pub steps: Vec<usize>,
     /// Their candidates.
     pub front: Front,
     /// Index of the first candidate in the program.
     pub first: usize,
+}
+
+impl Group {
+    /// Whether its candidates compute several steps at once.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.steps.len() > 1
+    }
 }
 
 /// Candidates of a step.
@@ -100,8 +115,11 @@ impl Front {
 pub struct PlanProgram {
     /// The program.
     pub program: Program,
-    /// The steps that have a choice: one of the program each, in order.
+    /// The steps that have a choice, one of the program each, in order; behind them the candidates of
+    /// several at once.
     pub groups: Vec<Group>,
+    /// Where in the plan the steps are that there are whatever the linear steps are.
+    pub common: Vec<usize>,
     /// The keys of the program: a parameter set, and of a Galois key its spacing's bit.
     pub keys: Vec<(RlweSpec, Option<u32>)>,
     /// The OT extensions of the program.
@@ -110,19 +128,21 @@ pub struct PlanProgram {
     fixed: Resources,
 }
 
-/// The candidates of all steps of `program`: those of its linear steps are `linear`, in order.
+/// The candidates of all steps of a program: those of its linear steps are `linear`, in order.
 #[must_use]
 pub fn plan_program(
-    program: &SecureProgram,
+    lowered: &Lowered,
     linear: &LinearFronts,
     search: &SearchOptions,
     ot: OtRule,
     shares_steps: bool,
 ) -> PlanProgram {
+    let program = &lowered.program;
     let situation = search.situation();
     let mut groups: Vec<Group> = Vec::new();
     let mut fixed = Resources::default();
-    let mut layers = linear.layers.iter();
+    // The groups of the linear steps, and of those that may share requests: no other is like them.
+    let (mut of_layers, mut apart) = (Vec::new(), HashSet::new());
     // The plan has all nodes in their order but the input.
     let is_step = |node: &NodeIndex| !matches!(program.graph[*node].op, SecureOp::Input { .. });
     for (index, node) in program.graph.node_indices().filter(is_step).enumerate() {
@@ -131,8 +151,10 @@ pub fn plan_program(
         else {
             continue;
         };
-        let front = if let SecureOp::Linear(_) = &step.op {
-            layers.next().map(|front| Front::Linear(front.clone()))
+        let layer = of_layers.len();
+        let is_linear = matches!(step.op, SecureOp::Linear(_));
+        let front = if is_linear {
+            linear.layers.get(layer).map(|front| Front::Linear(front.clone()))
         } else {
             let rule = search.restriction.forms;
             circuit_front(&step.op, operand, step.result, rule, &situation).map(Front::Circuit)
@@ -142,17 +164,41 @@ pub fn plan_program(
             fixed += Resources::of_traffic(&traffic, &situation);
             continue;
         };
-        let term = step.origin.secret.filter(|_| matches!(front, Front::Linear(_)));
-        let member = Member { node, step: index, term };
-        let alike = groups.iter_mut().find(|group| shares_steps && group.front.is_like(&front));
-        match alike {
-            Some(group) => group.members.push(member),
-            None => groups.push(Group { members: vec![member], front, first: 0 }),
+        let terms = if is_linear { step.origin.secret.clone() } else { Terms::new() };
+        let (name, step) =
+            (step.origin.name.clone(), lowered.common.partition_point(|&at| at < index));
+        let member = Member { node, step, name, terms };
+        let is_apart = is_linear && linear.shared.iter().any(|(layers, _)| layers.contains(&layer));
+        let alike = groups.iter().position(|group| shares_steps && group.front.is_like(&front));
+        let group = match alike.filter(|alike| !is_apart && !apart.contains(alike)) {
+            Some(alike) => {
+                groups[alike].members.push(member);
+                alike
+            }
+            None => {
+                let steps = vec![groups.len()];
+                groups.push(Group { members: vec![member], steps, front, first: 0 });
+                groups.len() - 1
+            }
+        };
+        if is_linear {
+            of_layers.push(group);
         }
+        if is_apart {
+            apart.insert(group);
+        }
+    }
+    for (layers, front) in &linear.shared {
+        let steps: Vec<usize> = layers.iter().map(|&layer| of_layers[layer]).collect();
+        let mut member = groups[steps[0]].members[0].clone();
+        member.terms = steps.iter().flat_map(|&of| groups[of].members[0].terms.clone()).collect();
+        let front = Front::Linear(front.clone());
+        groups.push(Group { members: vec![member], steps, front, first: 0 });
     }
     let mut built = PlanProgram {
         program: Program::default(),
         groups,
+        common: lowered.common.clone(),
         keys: keys(linear),
         extensions: ot.candidates(),
         fixed,
@@ -196,10 +242,10 @@ impl PlanProgram {
         }
         for group in &mut self.groups {
             group.first = program.candidates.len();
-            let step = program.steps.len();
-            program
-                .steps
-                .push(Step { count: u32::try_from(group.members.len()).unwrap_or(u32::MAX) });
+            if !group.is_shared() {
+                let count = u32::try_from(group.members.len()).unwrap_or(u32::MAX);
+                program.steps.push(Step { count });
+            }
             for index in 0..group.front.len() {
                 let keys = match &group.front {
                     Front::Linear(front) => {
@@ -212,14 +258,14 @@ impl PlanProgram {
                     Front::Circuit(_) => Vec::new(),
                 };
                 let resources = group.front.resources(index);
-                let mut candidate = candidate(step, &resources);
+                let mut candidate = candidate(group.steps.clone(), &resources);
                 candidate.keys = keys;
                 program.candidates.push(candidate);
             }
         }
         let step = program.steps.len();
         program.steps.push(Step { count: 1 });
-        program.candidates.push(candidate(step, &self.fixed));
+        program.candidates.push(candidate(vec![step], &self.fixed));
         program.extensions =
             self.extensions.iter().map(|ot| extension(*ot, search, share)).collect();
         program.paces = paces(search, FULL_OVERLAP);
@@ -249,7 +295,7 @@ impl PlanProgram {
                 Front::Circuit(front) => front.keep(variant.forms),
                 Front::Linear(front) if !variant.merges => {
                     let plain = |candidate: &LinearCandidate| candidate.tile.merge_levels == 0;
-                    if front.candidates.iter().any(plain) {
+                    if group.steps.len() > 1 || front.candidates.iter().any(plain) {
                         front.candidates.retain(plain);
                     }
                 }
@@ -261,12 +307,12 @@ impl PlanProgram {
         built
     }
 
-    /// For every group the candidate of the lowest `price`: a choice to start from. For linear steps that
-    /// of the local search.
+    /// For every step the candidate of the lowest `price`: a choice to start from. For linear steps that
+    /// of the local search, or one of several steps where that is better.
     #[must_use]
     pub fn start(&self, price: &Price<'_>) -> Vec<u32> {
         let mut counts = vec![0; self.program.candidates.len()];
-        for group in &self.groups {
+        for group in self.groups.iter().filter(|group| !group.is_shared()) {
             let best = match &group.front {
                 Front::Linear(_) => Some(0),
                 Front::Circuit(front) => {
@@ -279,7 +325,35 @@ impl PlanProgram {
             }
         }
         counts.last_mut().into_iter().for_each(|fixed| *fixed = 1);
+        let worth = |found: &Evaluation| (found.exceeded.is_some(), found.objective);
+        for group in self.groups.iter().filter(|group| group.is_shared()) {
+            let own = self.of_steps(&group.steps, &counts);
+            let is_covered = |&j: &usize| {
+                self.program.candidates[j].steps.iter().all(|step| group.steps.contains(step))
+            };
+            if !own.iter().all(is_covered) {
+                continue;
+            }
+            let totals = self.program.totals(&counts);
+            let all = group.first..group.first + group.front.len();
+            let found = all.map(|j| (worth(&self.program.exchange(&totals, &own, &[j])), j));
+            let best = found.reduce(|best, next| if next.0 < best.0 { next } else { best });
+            let known = worth(&self.program.exchange(&totals, &[], &[]));
+            if let Some((_, best)) = best.filter(|(worth, _)| *worth < known) {
+                own.iter().for_each(|&own| counts[own] = 0);
+                counts[best] = 1;
+            }
+        }
         counts
+    }
+
+    /// The candidates that compute any of `steps`, none of which is like another.
+    #[must_use]
+    pub fn of_steps(&self, steps: &[usize], counts: &[u32]) -> Vec<usize> {
+        let chosen = (0..counts.len()).filter(|&j| counts[j] > 0);
+        let computes =
+            |j: &usize| self.program.candidates[*j].steps.iter().any(|step| steps.contains(step));
+        chosen.filter(computes).collect()
     }
 
     /// The candidate that every member of a group has under a solution, in their order.
@@ -287,13 +361,13 @@ impl PlanProgram {
         &'a self,
         group: &'a Group,
         counts: &'a [u32],
-    ) -> impl Iterator<Item = (Member, usize)> + 'a {
+    ) -> impl Iterator<Item = (&'a Member, usize)> + 'a {
         let candidates = (0..group.front.len())
             .flat_map(|index| (0..counts[group.first + index]).map(move |_| index));
-        group.members.iter().copied().zip(candidates)
+        group.members.iter().zip(candidates)
     }
 
-    /// What client and server hold at the steps of a solution, by their index in the plan.
+    /// What client and server hold at the steps of a solution, by their numbers.
     #[must_use]
     pub fn held(&self, counts: &[u32]) -> HashMap<usize, [f64; 2]> {
         let of_group = |group| {
@@ -313,7 +387,8 @@ impl PlanProgram {
             least + steps.fold(0.0, f64::max)
         };
         let others = beside.iter().map(|beside| beside[party]).fold(0.0, f64::max);
-        self.groups.iter().map(of_group).fold(others, f64::max)
+        let alone = self.groups.iter().filter(|group| !group.is_shared());
+        alone.map(of_group).fold(others, f64::max)
     }
 
     /// Adds constraints; steps that are alike must not share if what they hold matters.
@@ -337,7 +412,7 @@ impl PlanProgram {
             for (member, index) in self.chosen(group, &solution.counts) {
                 match &group.front {
                     Front::Linear(front) => {
-                        linear.extend(member.term.map(|term| (term, front.candidates[index])));
+                        linear.insert(member.terms.clone(), front.candidates[index]);
                     }
                     Front::Circuit(front) => forms.insert(member.node, front.candidates[index].0),
                 }
@@ -358,7 +433,7 @@ impl Forms {
     }
 }
 
-fn candidate(step: usize, resources: &Resources) -> Candidate {
+fn candidate(steps: Vec<usize>, resources: &Resources) -> Candidate {
     let amounts = Amounts::of([
         (Resource::Path, resources.path_us),
         (Resource::ClientCpu, resources.client_us),
@@ -368,106 +443,7 @@ fn candidate(step: usize, resources: &Resources) -> Candidate {
         (Resource::Weights, resources.weight_bytes),
     ]);
     let Resources { rows, held, .. } = *resources;
-    Candidate { steps: vec![step], amounts, rows, keys: Vec::new(), held }
-}
-
-/// What an OT extension takes; its set-up once a session, of which `share` counts.
-fn extension(ot: OtExtension, search: &SearchOptions, share: f64) -> Extension {
-    let setup_bytes = ot.setup_bytes().iter().map(|&bytes| wire_bytes(bytes)).sum::<u64>() as f64;
-    let setup_us = search.profile.extension_setup_us(ot);
-    let row_us = search.profile.row_us(ot);
-    let situation = search.situation();
-    let made = |us: f64, bytes: f64| {
-        // Of rows that the server sends, then of those that the client sends.
-        let senders = [Resource::Down, Resource::Up];
-        let receivers = [Resource::Up, Resource::Down];
-        let sent = if ot.sender_sends() { senders } else { receivers };
-        let production = us + situation.transmission_us(bytes) / 2.0;
-        sent.map(|direction| {
-            Amounts::of([
-                (Resource::Production, production),
-                (Resource::ClientCpu, us),
-                (Resource::ServerCpu, us),
-                (direction, bytes),
-            ])
-        })
-    };
-    Extension {
-        once: Amounts::of([
-            (Resource::Path, share * (setup_us + search.situation().transmission_us(setup_bytes))),
-            (Resource::Setup, 2.0 * share * setup_bytes),
-            (Resource::ClientCpu, share * setup_us),
-            (Resource::ServerCpu, share * setup_us),
-        ]),
-        row: match ot.iteration() {
-            None => made(row_us, ot.bytes_per_row()),
-            Some(_) => made(0.0, 0.0),
-        },
-        // Rows left over serve the next inference, so that one pays for its share of an iteration.
-        iteration: ot.iteration().map(|(rows, bytes)| {
-            let rows = share * rows as f64;
-            (rows, made(rows * row_us, share * bytes as f64))
-        }),
-    }
-}
-
-/// How far what runs beside the steps really does: the program's time is a sum of each, a run is not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Overlap {
-    /// By what processors and link are slower than by themselves.
-    pub slower: f64,
-    /// By what making random OTs is slower than on one thread; less if steps leave it several.
-    pub making: f64,
-    /// The part of making random OTs that no step runs beside.
-    pub waits: f64,
-}
-
-/// One of the programs that are solved, of which the plan that is predicted best is taken.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Variant {
-    /// How far steps and what runs beside them overlap.
-    pub overlap: Overlap,
-    /// Circuits of which kind.
-    pub forms: FormRule,
-    /// Whether responses are merged.
-    pub merges: bool,
-}
-
-/// As the model says.
-const FULL_OVERLAP: Overlap = Overlap { slower: 1.0, making: 1.0, waits: 0.0 };
-
-impl Variant {
-    /// That of the model.
-    pub const MODEL: Self = Self { overlap: FULL_OVERLAP, forms: FormRule::Any, merges: true };
-
-    /// All: what runs beside the steps overlaps less or more, circuits are of one kind, no response is
-    /// merged.
-    pub const ALL: [Self; 7] = [
-        Self::MODEL,
-        Self { overlap: Overlap { slower: 1.5, ..FULL_OVERLAP }, ..Self::MODEL },
-        Self { overlap: Overlap { making: 0.6, ..FULL_OVERLAP }, ..Self::MODEL },
-        Self { overlap: Overlap { slower: 1.2, making: 1.0, waits: 0.4 }, ..Self::MODEL },
-        Self { forms: FormRule::FewestBytes, ..Self::MODEL },
-        Self { forms: FormRule::FewestFlights, ..Self::MODEL },
-        Self { forms: FormRule::FewestBytes, merges: false, ..Self::MODEL },
-    ];
-}
-
-/// What the time of an inference is at least.
-fn paces(search: &SearchOptions, overlap: Overlap) -> Vec<Pace> {
-    let Overlap { slower, making, waits } = overlap;
-    let threads = search.threads.max(1) as f64;
-    let transmission = search.situation().transmission_us(1.0);
-    let pace = |name, resource, unit| Pace { name, per: Amounts::of([(resource, unit)]) };
-    let path = Amounts::of([(Resource::Path, 1.0), (Resource::Production, waits)]);
-    vec![
-        Pace { name: "steps one after another", per: path },
-        pace("making random OTs", Resource::Production, making),
-        pace("the client's processor", Resource::ClientCpu, slower / threads),
-        pace("the server's processor", Resource::ServerCpu, slower / threads),
-        pace("bandwidth to the server", Resource::Up, slower * transmission),
-        pace("bandwidth to the client", Resource::Down, slower * transmission),
-    ]
+    Candidate { steps, amounts, rows, keys: Vec::new(), held }
 }
 
 /// What a unit of every resource, and a microsecond of the time, counts.

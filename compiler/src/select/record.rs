@@ -1,7 +1,7 @@
 //! What else there was: the candidates that a plan does not have, and why.
 
 use super::Choice;
-use super::program::{Front, Group};
+use super::program::{Front, Group, Member, PlanProgram};
 use crate::choices::{CandidateChoice, LayerChoices, Rejection, Solver};
 use crate::ilp::{Resource, Totals};
 use crate::kernel::conv_coefficient::Candidate;
@@ -10,6 +10,7 @@ use heq_ir::layout::{ConvTile, GroupPlacement};
 use heq_ir::params::RlweSpec;
 use heq_ir::secure::Packing;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// Candidates of a step that are recorded beside the best of every packing.
 const RECORDED: usize = 12;
@@ -34,39 +35,96 @@ impl Choice {
     /// The candidates of every step that had a choice, in the order of the plan.
     #[must_use]
     pub fn layers(&self) -> Vec<LayerChoices> {
-        let totals = self.program.program.totals(&self.solution.counts);
-        let of_group = |group: &Group| {
-            let chosen: Vec<_> = self.program.chosen(group, &self.solution.counts).collect();
-            let layer = |(member, index): (super::program::Member, usize)| LayerChoices {
-                step: member.step,
-                ..self.layer(group, index, &totals)
-            };
-            chosen.into_iter().map(layer).collect::<Vec<_>>()
+        let program = &self.program.program;
+        let context = Context {
+            choice: self,
+            totals: program.totals(&self.solution.counts),
+            apart: self.apart(),
         };
-        let mut layers: Vec<LayerChoices> =
-            self.program.groups.par_iter().flat_map_iter(of_group).collect();
+        let groups = self.program.groups.par_iter().enumerate();
+        let of_group = |(number, group): (usize, &Group)| {
+            let shared = self.program.of_steps(&[number], &self.solution.counts);
+            let shared = shared.into_iter().find(|&j| program.candidates[j].steps.len() > 1);
+            let own = self.program.chosen(group, &self.solution.counts);
+            let own = own.map(|(member, index)| (member, group.first + index));
+            let all = group.members.iter().zip(shared).chain(own);
+            let layer = |(member, chosen): (&Member, usize)| LayerChoices {
+                step: self.program.common[member.step],
+                ..context.layer(number, chosen)
+            };
+            all.map(layer).collect::<Vec<_>>()
+        };
+        let alone = groups.filter(|(_, group)| !group.is_shared());
+        let mut layers: Vec<LayerChoices> = alone.flat_map_iter(of_group).collect();
         layers.sort_by_key(|layer| layer.step);
         layers
     }
 
-    fn layer(&self, group: &Group, chosen: usize, totals: &Totals) -> LayerChoices {
-        let record = |index: usize| self.candidate(group, chosen, index, totals);
-        let mut candidates: Vec<(usize, CandidateChoice)> =
-            (0..group.front.len()).map(|index| (index, record(index))).collect();
+    /// For every step that is computed with others its best candidate if each were by itself.
+    fn apart(&self) -> BTreeMap<usize, usize> {
+        let PlanProgram { program, groups, .. } = &self.program;
+        let totals = program.totals(&self.solution.counts);
+        let mut apart = BTreeMap::new();
+        for (chosen, candidate) in program.candidates.iter().enumerate() {
+            if self.solution.counts[chosen] == 0 || candidate.steps.len() < 2 {
+                continue;
+            }
+            let first = |step: &usize| groups[*step].first;
+            let mut own: Vec<usize> = candidate.steps.iter().map(first).collect();
+            for (place, step) in candidate.steps.iter().enumerate() {
+                let with = |j: usize| {
+                    let mut own = own.clone();
+                    own[place] = j;
+                    (program.exchange(&totals, &[chosen], &own).objective, j)
+                };
+                let all = (0..groups[*step].front.len()).map(|index| with(first(step) + index));
+                let best = all.min_by(|(a, _), (b, _)| a.total_cmp(b));
+                own[place] = best.map_or(own[place], |(_, best)| best);
+            }
+            apart.extend(candidate.steps.iter().copied().zip(own));
+        }
+        apart
+    }
+}
+
+/// What the candidates of a step are compared with.
+struct Context<'a> {
+    choice: &'a Choice,
+    totals: Totals,
+    /// For every step that is computed with others its best candidate by itself.
+    apart: BTreeMap<usize, usize>,
+}
+
+impl Context<'_> {
+    /// The candidates of step `step`, of which `chosen` is in the plan: its own, and those of it and others.
+    fn layer(&self, step: usize, chosen: usize) -> LayerChoices {
+        let groups = &self.choice.program.groups;
+        let all = groups.iter().filter(|group| group.steps.contains(&step));
+        let mut candidates = Vec::new();
+        for group in all.clone() {
+            for index in 0..group.front.len() {
+                let kind = (&group.steps, group.front.packing(index));
+                candidates.push((kind, self.candidate(step, chosen, group, index)));
+            }
+        }
         candidates
             .sort_by(|(_, a), (_, b)| b.chosen.cmp(&a.chosen).then(a.excess.total_cmp(&b.excess)));
-        let mut kinds: Vec<Option<Packing>> = Vec::new();
+        let mut kinds = Vec::new();
         let mut rank = 0;
-        candidates.retain(|(index, _)| {
-            let kind = group.front.packing(*index);
-            let is_first = !kinds.contains(&kind);
-            kinds.push(kind);
+        candidates.retain(|(kind, _)| {
+            let is_first = !kinds.contains(kind);
+            kinds.push(*kind);
             rank += 1;
             is_first || rank <= RECORDED
         });
-        let (considered, rejected) = match &group.front {
-            Front::Linear(front) => (front.considered, front.rejected.clone()),
-            Front::Circuit(front) => (front.considered, Vec::new()),
+        let considered = all.map(|group| match &group.front {
+            Front::Linear(front) => front.considered,
+            Front::Circuit(front) => front.considered,
+        });
+        let considered = considered.sum();
+        let rejected = match &groups[step].front {
+            Front::Linear(front) => front.rejected.clone(),
+            Front::Circuit(_) => Vec::new(),
         };
         let candidates = candidates.into_iter().map(|(_, candidate)| candidate).collect();
         let rejected = rejected.into_iter().map(|(what, why)| Rejection { what, why }).collect();
@@ -75,27 +133,35 @@ impl Choice {
 
     fn candidate(
         &self,
-        group: &Group,
+        step: usize,
         chosen: usize,
+        group: &Group,
         index: usize,
-        totals: &Totals,
     ) -> CandidateChoice {
-        let program = &self.program.program;
+        let Choice { program: PlanProgram { program, groups, .. }, solution, .. } = self.choice;
         let resources = group.front.resources(index);
-        let with = program.exchange(totals, group.first + chosen, group.first + index);
-        let excess = with.objective - self.solution.evaluation.objective;
-        let why_not = if index == chosen {
+        let other = group.first + index;
+        let (from, to) = self.exchange(chosen, other);
+        let with = program.exchange(&self.totals, &from, &to);
+        let excess = with.objective - solution.evaluation.objective;
+        let why_not = if other == chosen {
             String::new()
         } else if let Some((cap, _)) = with.exceeded {
             format!("exceeds {}", program.caps[cap].name)
         } else {
             let keys = with.amounts.get(Resource::Setup)
-                - self.solution.evaluation.amounts.get(Resource::Setup);
-            why_not(&group.front.resources(chosen), &resources, keys)
+                - solution.evaluation.amounts.get(Resource::Setup);
+            why_not(&self.resources(&from), &self.resources(&to), keys)
         };
+        let others = group.steps.iter().filter(|&&other| other != step);
+        let names: Vec<&str> =
+            others.map(|&other| groups[other].members[0].name.as_str()).collect();
+        let label = group.front.label(index);
+        let label =
+            if names.is_empty() { label } else { format!("{label} with {}", names.join(", ")) };
         CandidateChoice {
-            label: group.front.label(index),
-            chosen: index == chosen,
+            label,
+            chosen: other == chosen,
             path_us: resources.path_us,
             bytes_up: whole(resources.bytes_up),
             bytes_down: whole(resources.bytes_down),
@@ -103,9 +169,38 @@ impl Choice {
             rows: whole(resources.rows.iter().sum()),
             client_us: resources.client_us,
             server_us: resources.server_us,
-            excess: if index == chosen { 0.0 } else { excess },
+            excess: if other == chosen { 0.0 } else { excess },
             why_not,
         }
+    }
+
+    /// What leaves the plan and what comes where candidate `other` takes the place of `chosen`: whatever
+    /// computes one of the steps, and what other steps then have by themselves.
+    fn exchange(&self, chosen: usize, other: usize) -> (Vec<usize>, Vec<usize>) {
+        let Choice { program: all, solution, .. } = self.choice;
+        let candidates = &all.program.candidates;
+        if candidates[chosen].steps.len() == 1 && candidates[other].steps.len() == 1 {
+            return (vec![chosen], vec![other]);
+        }
+        let from = all.of_steps(&candidates[other].steps, &solution.counts);
+        let left = from.iter().flat_map(|&from| &candidates[from].steps);
+        let left = left.filter(|&step| !candidates[other].steps.contains(step));
+        let to = left.filter_map(|step| self.apart.get(step).copied()).chain([other]).collect();
+        (from, to)
+    }
+
+    /// What candidates take together.
+    fn resources(&self, candidates: &[usize]) -> Resources {
+        let groups = &self.choice.program.groups;
+        let mut sum = Resources::default();
+        for &j in candidates {
+            let group = groups
+                .iter()
+                .find(|group| (group.first..group.first + group.front.len()).contains(&j));
+            sum += group
+                .map_or_else(Resources::default, |group| group.front.resources(j - group.first));
+        }
+        sum
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::analysis::range::{NetworkFacts, network_facts};
 use crate::kernel::forms;
 use crate::kernel::price::Price;
-use crate::lower::assign_domains::{Packings, assign_domains};
+use crate::lower::assign_domains::{LinearSteps, assign_domains};
 use crate::lower::plan::PlanOptions;
 use heq_ir::diagnostic::Diagnostics;
 use heq_ir::geometry::Window;
@@ -109,7 +109,8 @@ impl<'a> Prices<'a> {
     fn price(&mut self, network: &IntegerNetwork) -> Option<f64> {
         let PlanOptions { acc_strategy, rounding, reveal, .. } = *self.options;
         let facts = network_facts(network, acc_strategy, rounding).ok()?;
-        let program = assign_domains(network, &facts, &Packings::new(), reveal).ok()?.program;
+        let program =
+            assign_domains(network, &facts, &LinearSteps::default(), reveal).ok()?.program;
         Some(program.graph.node_indices().filter_map(|node| self.step(&program, node)).sum())
     }
 

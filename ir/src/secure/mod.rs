@@ -167,8 +167,9 @@ pub fn max_weight(bits: u32) -> u64 {
 
 /// A sum of accumulators and scaled values, plus a public constant. Each party adds its own shares.
 ///
-/// With accumulators, all of l and g, the result is one: their `delta` add up, so `2^g` exceeds their
-/// number. Without, the terms are exact and so is the result, mod `2^acc_bits`.
+/// With accumulators the result is one: their `delta` add up, so `2^g` exceeds their number. They have
+/// l and g bits or more of each, of which the parties drop the highest and the lowest
+/// ([`CombineOp::dropped_guard_bits`]). Without, the terms are exact and so is the result, mod `2^acc_bits`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CombineOp {
     /// Width l of the sum in bits.
@@ -195,6 +196,22 @@ impl CombineOp {
     #[must_use]
     pub fn word_bits(&self) -> u32 {
         self.acc_bits.saturating_add(self.guard_bits)
+    }
+
+    /// How many guard bits both parties drop of the words of a term that lives as `domain`; `None` if it
+    /// is no accumulator as wide as the sum, or is rounded and not of the sum's widths.
+    ///
+    /// With s bits dropped of both shares of `2^(g+s)*acc + delta` and 1 added by the server, they are
+    /// shares of `2^g*acc + delta'` with `delta' = floor(delta/2^s)` or one more: the sum of the parts that
+    /// were dropped is `delta mod 2^s`, or that and `2^s`.
+    #[must_use]
+    pub fn dropped_guard_bits(&self, domain: Domain) -> Option<u32> {
+        let Domain::Accumulator { acc_bits, guard_bits, rounded_bits, .. } = domain else {
+            return None;
+        };
+        let is_same = acc_bits == self.acc_bits && guard_bits == self.guard_bits;
+        let fits = is_same || (rounded_bits == 0 && acc_bits >= self.acc_bits);
+        guard_bits.checked_sub(self.guard_bits).filter(|_| fits && self.guard_bits > 0)
     }
 }
 
@@ -290,8 +307,9 @@ pub struct Origin {
     pub operator: String,
     /// ONNX tensor whose integers the result holds; empty if it holds those of none.
     pub tensor: String,
-    /// The integer layer whose weights or table the step uses, and which of its terms.
-    pub secret: Option<(usize, usize)>,
+    /// The integer layers whose weights or table the step uses, and which of their terms; several if
+    /// these share requests.
+    pub secret: Vec<(usize, usize)>,
 }
 
 /// A node of the secure program.

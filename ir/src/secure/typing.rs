@@ -307,12 +307,12 @@ impl Rules {
             let shape = match (term, operand.domain) {
                 (
                     CombineTerm::Accumulator,
-                    Domain::Accumulator { acc_bits, guard_bits, max_delta, rounded_bits },
-                ) if acc_bits == op.acc_bits
-                    && guard_bits == op.guard_bits
-                    && rounded.is_none_or(|rounded| rounded == rounded_bits) =>
-                {
-                    sum_delta = sum_delta.saturating_add(max_delta);
+                    domain @ Domain::Accumulator { max_delta, rounded_bits, .. },
+                ) if rounded.is_none_or(|rounded| rounded == rounded_bits) => {
+                    let dropped = op.dropped_guard_bits(domain).ok_or(self.domain(domain))?;
+                    // Dropping bits of both shares loses a carry, which counts as one unit more.
+                    let own = (max_delta >> dropped) + dropped.min(1);
+                    sum_delta = sum_delta.saturating_add(own);
                     rounded = Some(rounded_bits);
                     operand.shape
                 }

@@ -27,7 +27,7 @@ pub(super) fn run(
     let from = step.operand()?;
     let to = step.result;
     Ok(match (kind, operands) {
-        (LayerKind::Combine(op), _) => Value::Words(combine(role, op, to.shape, operands)?),
+        (LayerKind::Combine(op), _) => Value::Words(combine(role, op, step, operands)?),
         (LayerKind::MaxPool { window, .. }, [Value::Words(words)]) => {
             let Domain::Client { range } = from.domain else { return Err(WRONG_VALUE) };
             Value::Words(max_pool(role, window, (from.shape, to.shape), range, words))
@@ -50,22 +50,31 @@ pub(super) fn run(
     })
 }
 
-/// Adds up this party's shares mod `2^(l+g)`: `2^g*factor` times exact ones, accumulators as they are.
+/// Adds up this party's shares mod `2^(l+g)`: `2^g*factor` times exact ones, accumulators as they are but
+/// for the guard bits that they have too many.
 fn combine(
     role: Role,
     op: &CombineOp,
-    output: Chw,
+    step: &Step<'_>,
     operands: &[&Value],
 ) -> Result<Words, RunError> {
+    let output = step.result.shape;
     let constant = match role {
         Role::Server => op.constant.cast_unsigned() << op.guard_bits,
         Role::Client => 0,
     };
     let mut sum: Words = Zeroizing::new(vec![constant; output.len()]);
-    for (term, value) in op.terms.iter().zip(operands) {
+    for ((term, value), from) in op.terms.iter().zip(operands).zip(step.types) {
         let Value::Words(words) = value else { return Err(WRONG_VALUE) };
         match term {
-            CombineTerm::Accumulator => add(&mut sum, words, 1),
+            CombineTerm::Accumulator => {
+                let dropped = op.dropped_guard_bits(from.domain).ok_or(WRONG_VALUE)?;
+                // What the carry of the dropped bits is at least and at most differs by this.
+                let carry = u64::from(role == Role::Server && dropped > 0);
+                for (sum, word) in sum.iter_mut().zip(words.iter()) {
+                    *sum = sum.wrapping_add((word >> dropped).wrapping_add(carry));
+                }
+            }
             CombineTerm::Scaled(term) => {
                 let factor = term.factor.cast_unsigned() << op.guard_bits;
                 if term.window == Window::POINT {
@@ -165,5 +174,52 @@ fn client_plane(role: Role, words: &[u64], bit: u32, lo: i64) -> Plane {
             Plane::from_bits(words.len(), bits)
         }
         Role::Server => Plane::zeros(words.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heq_ir::secure::{SecureOp, ValueType};
+
+    /// Shares of `2^G*acc + delta` that are wider than a sum become shares of `2^g*acc + delta'` for any
+    /// mask, `delta'` within what the typing rule says.
+    #[test]
+    fn wider_accumulators_are_narrowed_exactly() {
+        let shape = Chw::new(1, 1, 1);
+        for (wide, max_delta, acc_bits, guard_bits) in
+            [([5, 1], 1, 3, 1), ([4, 2], 1, 4, 1), ([5, 3], 1, 4, 1), ([4, 3], 4, 3, 2)]
+        {
+            let [wide_bits, wide_guard] = wide;
+            let domain = Domain::Accumulator {
+                acc_bits: wide_bits,
+                guard_bits: wide_guard,
+                max_delta,
+                rounded_bits: 0,
+            };
+            let types = [ValueType { shape, domain }];
+            let terms = vec![CombineTerm::Accumulator];
+            let op = CombineOp { acc_bits, guard_bits, constant: 0, terms };
+            let result = SecureOp::Combine(op.clone()).result_type(&types).unwrap();
+            let Domain::Accumulator { max_delta: allowed, .. } = result.domain else {
+                panic!("{result:?}");
+            };
+            let step = Step { index: 0, types: &types, result };
+            let all = mask(wide_bits + wide_guard);
+            for (acc, delta) in (0..4_u64).flat_map(|acc| (0..=max_delta).map(move |d| (acc, d))) {
+                let word = (acc << wide_guard) + u64::from(delta);
+                for share in 0..=all {
+                    let narrowed = |role, share| {
+                        let value = Value::Words(Zeroizing::new(vec![share & all]));
+                        combine(role, &op, &step, &[&value]).unwrap()[0]
+                    };
+                    let client = narrowed(Role::Client, share);
+                    let server = narrowed(Role::Server, word.wrapping_sub(share));
+                    let sum = client.wrapping_add(server) & mask(op.word_bits());
+                    let rest = sum.wrapping_sub(acc << guard_bits) & mask(op.word_bits());
+                    assert!(rest <= u64::from(allowed), "{wide:?} {acc} {delta} {share}");
+                }
+            }
+        }
     }
 }

@@ -127,7 +127,7 @@ const SHAPES: [[usize; 5]; 7] = [
 fn cheapest(layers: &[Vec<LinearTask<'_>>], inferences: u32) -> Vec<Candidate> {
     let objective = Objective::Bytes;
     let search = SearchOptions { objective, inferences, ..SearchOptions::default() };
-    let fronts = linear_fronts(layers, &search.views(OT)[..1]);
+    let fronts = linear_fronts(layers, &[], &search.views(OT)[..1]);
     fronts.layers.iter().map(|front| front.candidates[0]).collect()
 }
 

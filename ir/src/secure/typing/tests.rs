@@ -19,6 +19,11 @@ fn sum(guard_bits: u32, max_delta: u32) -> ValueType {
     value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta, rounded_bits: 0 })
 }
 
+/// An accumulator of another width than the sums of [`combine`].
+fn wide(acc_bits: u32, guard_bits: u32) -> ValueType {
+    value(Domain::Accumulator { acc_bits, guard_bits, max_delta: 1, rounded_bits: 0 })
+}
+
 fn rounded(guard_bits: u32, max_delta: u32) -> ValueType {
     value(Domain::Accumulator { acc_bits: 16, guard_bits, max_delta, rounded_bits: 4 })
 }
@@ -118,6 +123,10 @@ fn results_live_where_the_rule_says() {
         (combine(2, 1, 2), vec![accumulator(2), accumulator(2), arithmetic(20)], sum(2, 2)),
         (combine(2, 0, 2), vec![sum(2, 2), accumulator(2)], sum(2, 3)),
         (combine(1, 1, 1), vec![accumulator(1), client(0, 15)], accumulator(1)),
+        (combine(1, 0, 1), vec![wide(20, 1)], accumulator(1)),
+        (combine(1, 0, 1), vec![wide(16, 2)], accumulator(1)),
+        (combine(2, 0, 2), vec![wide(18, 3), accumulator(2)], sum(2, 2)),
+        (combine(1, 0, 2), vec![sum(3, 4)], sum(2, 3)),
         (combine(0, 2, 0), vec![client(0, 15), arithmetic(16)], shares(16, -89, 1)),
         (requantize(1, 20, -5), vec![accumulator(1)], bits(5, -5)),
         (requantize(0, 1, 0), vec![arithmetic(16)], bits(1, 0)),
@@ -177,6 +186,11 @@ fn what_must_not_be_read_is_refused() {
         (combine(2, 0, 1), vec![accumulator(1); 2], "guard bits"),
         (combine(2, 0, 2), vec![sum(2, 3), accumulator(2)], "guard bits"),
         (combine(3, 0, 2), vec![sum(2, 3); 3], "guard bits"),
+        (combine(1, 0, 1), vec![wide(15, 1)], "lives as accumulator"),
+        (combine(1, 0, 2), vec![accumulator(1)], "lives as accumulator"),
+        (combine(1, 0, 1), vec![rounded(2, 1)], "lives as accumulator"),
+        (combine(1, 0, 0), vec![accumulator(1)], "lives as accumulator"),
+        (combine(1, 0, 1), vec![sum(2, 3)], "guard bits"),
         (combine(1, 1, 1), vec![accumulator(1)], "number of operands"),
         (combine(0, 1, 0), vec![arithmetic(15)], "narrower"),
         (combine(0, 1, 0), vec![bits(4, 0)], "lives as"),

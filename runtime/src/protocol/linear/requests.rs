@@ -99,7 +99,7 @@ impl Blocks {
             })
             .collect::<Result<Vec<_>, RunError>>()?;
         for request in requests {
-            if self.received % tiles == 0 {
+            if self.received.is_multiple_of(tiles) {
                 self.blocks.push_back(RequestBlock::with_capacity(ring.basis(), tiles));
             }
             if let Some(block) = self.blocks.back_mut() {

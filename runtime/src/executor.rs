@@ -5,7 +5,7 @@ mod local;
 use crate::error::RunError;
 use crate::protocol::gates::Gates;
 use crate::protocol::{Link, linear, open, requantize, table, to_arithmetic, top};
-use crate::session::{Keys, PreparedServer, Session};
+use crate::session::{Keys, PreparedServer, Progress, Session};
 use crate::share::{Plane, Words};
 use crate::stats::Measured;
 use heq_ir::geometry::{Chw, Window};
@@ -87,6 +87,9 @@ impl Session<'_> {
         let mut secrets = Secrets { linear: 0, table: 0 };
         for (index, layer) in plan.layers().iter().enumerate() {
             let start = (Instant::now(), self.meter(), self.operations(&layer.kind));
+            let (inference, inferences) = (self.done, self.inferences);
+            let bytes = start.1.bytes_sent + start.1.bytes_received;
+            self.plan.observe(Progress { inference, inferences, step: index, bytes });
             let types = plan.operands(index);
             let result = {
                 let mut operands = Vec::with_capacity(layer.operands.len());

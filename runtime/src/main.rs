@@ -1,9 +1,11 @@
 //! `heq-run`: executes secure two-party plans.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let status = heq_runtime::cli::run(std::env::args_os(), &mut out, &mut err);
+    let is_terminal = err.is_terminal();
+    let status = heq_runtime::cli::run(std::env::args_os(), &mut out, &mut err, is_terminal);
     ExitCode::from(status as u8)
 }

@@ -22,7 +22,7 @@ fn heq_run(
     out: &mut dyn std::io::Write,
     err: &mut dyn std::io::Write,
 ) -> ExitStatus {
-    heq_runtime::cli::run(a, out, err)
+    heq_runtime::cli::run(a, out, err, false)
 }
 
 /// The command fails with `code`, names `place`, and says what to do.

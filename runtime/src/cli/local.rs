@@ -1,7 +1,7 @@
 //! The role `local`: both parties in this process, over a link in memory.
 
 use super::args::Arguments;
-use super::{Output, deliver, read_samples, summary, write_stats};
+use super::{Output, deliver, observed, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{run_client, run_server};
 use crate::session::{PreparedPlan, PreparedServer};
@@ -21,7 +21,7 @@ pub(super) fn run(
     let weights = read_weights(&weights_path, &plan)?;
     // Each party counts its own operations.
     let server_plan = PreparedPlan::new(plan.clone());
-    let plan = PreparedPlan::new(plan);
+    let (plan, bar) = observed(plan, samples.len(), arguments, output);
     let prepared = PreparedServer::new(&server_plan, &weights, arguments.weight_cache())
         .map_err(RunError::into_diagnostic)?;
     let (client_end, server_end) = arguments.link.map_or_else(memory::pair, memory::shaped_pair);
@@ -31,6 +31,7 @@ pub(super) fn run(
         let fault = RunError::Internal { what: "the server's thread panicked" };
         (client, server.join().unwrap_or(Err(fault)))
     });
+    drop(bar);
     // When one party fails the other only sees the link close: report the cause.
     let (outputs, stats) = match (client, server) {
         (Ok((outputs, mut stats)), Ok(server)) => {

@@ -4,10 +4,11 @@ mod args;
 mod calibrate;
 mod client;
 mod local;
+mod progress;
 mod server;
 mod summary;
 
-use crate::session::MAX_INFERENCES;
+use crate::session::{MAX_INFERENCES, PreparedPlan};
 use args::{Arguments, Command, CommandLine, RoleArgument};
 use clap::Parser;
 use heq_data::output::{describe_outputs, outputs_array};
@@ -22,15 +23,19 @@ use std::io::Write;
 pub(crate) struct Output<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
+    /// Whether somebody watches `err`.
+    is_terminal: bool,
 }
 
 /// Runs `heq-run` on `arguments`, the first of which is the program's name.
 ///
-/// Results go to `out`, progress, summaries and diagnostics to `err`.
+/// Results go to `out`, summaries and diagnostics to `err`; progress too, to the process's own, if that is a
+/// terminal.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     out: &mut dyn Write,
     err: &mut dyn Write,
+    is_terminal: bool,
 ) -> ExitStatus {
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
@@ -43,7 +48,7 @@ pub fn run(
             return ExitStatus::Done;
         }
     };
-    let mut output = Output { out, err };
+    let mut output = Output { out, err, is_terminal };
     match dispatch(&command_line, &mut output) {
         Ok(()) => ExitStatus::Done,
         Err(diagnostic) => {
@@ -105,6 +110,20 @@ fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Dia
     }
     samples.truncate(limit);
     Ok(samples)
+}
+
+/// The plan with its tables, and a bar that shows how far its runs are if somebody watches.
+fn observed(
+    plan: Plan,
+    samples: usize,
+    arguments: &Arguments,
+    output: &Output<'_>,
+) -> (PreparedPlan, Option<progress::Bar>) {
+    if !output.is_terminal {
+        return (PreparedPlan::new(plan), None);
+    }
+    let (bar, observer) = progress::bar(&plan, samples, arguments.link);
+    (PreparedPlan::new(plan).with_observer(observer), Some(bar))
 }
 
 /// Writes and prints the client's outputs.

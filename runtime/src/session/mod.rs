@@ -37,6 +37,23 @@ pub struct PreparedPlan {
     plan: Plan,
     rings: Vec<Ring>,
     ahead_bytes: u64,
+    observer: Option<Observer>,
+}
+
+/// Is told how far a run is, before every step, on the thread that runs it.
+pub type Observer = Box<dyn Fn(Progress) + Send + Sync>;
+
+/// How far the inferences of a session are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Number of the inference, from 0.
+    pub inference: u32,
+    /// Inferences of the session.
+    pub inferences: u32,
+    /// Index of the step that begins.
+    pub step: usize,
+    /// Bytes on the wire both ways so far, those of making random OTs left out.
+    pub bytes: u64,
 }
 
 impl PreparedPlan {
@@ -44,7 +61,7 @@ impl PreparedPlan {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let rings = plan.rlwe().iter().map(|&params| Ring::new(params)).collect();
-        Self { plan, rings, ahead_bytes: AHEAD_BYTES }
+        Self { plan, rings, ahead_bytes: AHEAD_BYTES, observer: None }
     }
 
     /// Bounds the random OTs of either sender that are made ahead by `ahead_bytes` of their pads, or by what
@@ -52,6 +69,18 @@ impl PreparedPlan {
     #[must_use]
     pub fn with_ahead_bytes(self, ahead_bytes: u64) -> Self {
         Self { ahead_bytes, ..self }
+    }
+
+    /// Lets `observer` know how far runs are.
+    #[must_use]
+    pub fn with_observer(self, observer: Observer) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    pub(crate) fn observe(&self, progress: Progress) {
+        if let Some(observer) = &self.observer {
+            observer(progress);
+        }
     }
 
     /// The plan.

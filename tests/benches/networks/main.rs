@@ -1,6 +1,7 @@
 //! Whole networks between two parties: `cargo xtask bench networks`.
 //!
-//! Every network is planned for latency on the local and on the wide area network, and for the fewest bytes.
+//! Every network is planned for latency on the local and on the wide area network, for both time and bytes, and
+//! for the fewest bytes.
 //! Bytes and flights are what the plan says, and it is an error if a run differs; wall time is that of
 //! both parties in a process over the simulated link; CPU time and memory are those of a server and a
 //! client process over loopback; and every output is compared with the reference evaluator.
@@ -46,6 +47,10 @@ const fn generated(architecture: &'static str) -> Model {
     Model::Generated(Generated { architecture, bits: 4, scales: Scales::PowersOfTwo })
 }
 
+const fn with_any_scales(architecture: &'static str) -> Model {
+    Model::Generated(Generated { architecture, bits: 4, scales: Scales::Float })
+}
+
 fn networks() -> Vec<Network> {
     let network = |model, images, peer| Network { model, images, peer };
     let file = Model::File;
@@ -58,12 +63,13 @@ fn networks() -> Vec<Network> {
         network(file("resnet20_cifar10_w4a4_po2_r8_qcdq"), CIFAR, Some(peers::SPU_RESNET20)),
         network(file("resnet20_cifar10_w4a4_po2_nb_qcdq"), CIFAR, Some(peers::SPU_RESNET20)),
         network(file("resnet32_cifar10_qdq_u8s8_pc"), CIFAR, Some(peers::SPU_RESNET32)),
-        network(generated("resnet32"), CIFAR, Some(peers::SPU_RESNET32)),
+        network(with_any_scales("resnet32"), CIFAR, Some(peers::SPU_RESNET32)),
         network(file("mobilenetv2_imagenet224_int8_qdq"), IMAGENET, None),
         network(generated("mobilenetv2"), IMAGENET, None),
         network(generated("resnet18"), IMAGENET, None),
         network(generated("squeezenet"), IMAGENET, Some(peers::OPEN_CHEETAH_SQUEEZENET)),
         network(generated("resnet50"), IMAGENET, Some(peers::OPEN_CHEETAH_RESNET50)),
+        network(with_any_scales("resnet50"), IMAGENET, Some(peers::OPEN_CHEETAH_RESNET50)),
     ]
 }
 
@@ -77,9 +83,15 @@ struct Mode {
     runs: [usize; 2],
 }
 
-const MODES: [Mode; 3] = [
+const MODES: [Mode; 4] = [
     Mode { name: "lan", link: LinkProfile::LAN, objective: Objective::Latency, runs: [3, 15] },
     Mode { name: "wan", link: LinkProfile::WAN, objective: Objective::Latency, runs: [3, 15] },
+    Mode {
+        name: "balanced",
+        link: LinkProfile::LAN,
+        objective: Objective::Weighted { seconds_per_mb: 0.1 },
+        runs: [1, 3],
+    },
     Mode { name: "bytes", link: LinkProfile::LAN, objective: Objective::Bytes, runs: [1, 1] },
 ];
 

@@ -6,7 +6,7 @@
 //! before its shift. Only the final sum must fit `l` bits: partial sums may wrap. See
 //! docs/integer-network.md.
 
-use crate::kernel::packing::{FieldSums, low_weights};
+use crate::kernel::packing::{FieldSums, visit_low_weights};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::geometry::Chw;
 use heq_ir::integer::{
@@ -344,8 +344,10 @@ fn scaled_extremes(term: &ScaledTerm, x: Extremes) -> Extremes {
 
 /// What the sum of products with kernel `k` lies in.
 fn kernel_extremes(term: &LinearTerm, k: usize, x: Extremes) -> Extremes {
-    let products = kernel(term, k).map(|folded| x.times(folded));
-    products.fold(Extremes::default(), Extremes::plus)
+    let (weights, multiplier) = kernel(term, k);
+    let mut sums = SignedSums::default();
+    weights.iter().for_each(|&weight| sums.add(weight));
+    sums.extremes(multiplier, x)
 }
 
 /// Signed widths of the sums of a term that lie in the fields of coefficients, for values in `range` and
@@ -371,31 +373,70 @@ fn product_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Ex
     }
 }
 
-/// The folded weights of kernel `k`.
-fn kernel(term: &LinearTerm, k: usize) -> impl Iterator<Item = i128> {
-    let multiplier = i128::from(term.multipliers.get(k).copied().unwrap_or(1));
+/// The weights of kernel `k` and their multiplier.
+fn kernel(term: &LinearTerm, k: usize) -> (&[i32], i64) {
     let weights = term.weights.chunks(term.geometry.fan_in().max(1)).nth(k).unwrap_or(&[]);
-    weights.iter().map(move |&weight| i128::from(weight) * multiplier)
+    (weights, term.multipliers.get(k).copied().unwrap_or(1))
+}
+
+/// Sums of the weights of a kernel by their sign.
+#[derive(Clone, Copy, Debug, Default)]
+struct SignedSums {
+    positive: i64,
+    negative: i64,
+}
+
+impl SignedSums {
+    fn add(&mut self, weight: i32) {
+        self.positive += i64::from(weight.max(0));
+        self.negative += i64::from(weight.min(0));
+    }
+
+    /// What the sum of products lies in, for values in `x`, which has zero.
+    fn extremes(self, multiplier: i64, x: Extremes) -> Extremes {
+        let folded = [self.positive, self.negative].map(|sum| i128::from(sum) * i128::from(multiplier));
+        folded.into_iter().map(|sum| x.times(sum)).fold(Extremes::default(), Extremes::plus)
+    }
 }
 
 /// What the sums in the lowest field of a product across channels lie in.
 fn low_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Extremes {
     let widest = max_folded(term) * x.highest.max(-x.lowest);
-    let sum = |(kernel, indices): (usize, Vec<usize>)| match strategy {
-        AccStrategy::WorstCase => Extremes::symmetric(widest * indices.len() as i128),
+    let mut kernels = vec![(0_i128, SignedSums::default()); term.geometry.out_channels];
+    visit_low_weights(term, |kernel, index| {
+        let (Some((count, sums)), Some(&weight)) =
+            (kernels.get_mut(kernel), term.weights.get(index))
+        else {
+            return;
+        };
+        *count += 1;
+        sums.add(weight);
+    });
+    let sum = |(kernel, (count, sums)): (usize, (i128, SignedSums))| match strategy {
+        AccStrategy::WorstCase => Extremes::symmetric(widest * count),
         AccStrategy::WeightAware | AccStrategy::Calibrated { .. } => {
-            let multiplier = i128::from(term.multipliers.get(kernel).copied().unwrap_or(1));
-            let weights = indices.into_iter().filter_map(|index| term.weights.get(index));
-            let products = weights.map(|&weight| x.times(i128::from(weight) * multiplier));
-            products.fold(Extremes::default(), Extremes::plus)
+            sums.extremes(term.multipliers.get(kernel).copied().unwrap_or(1), x)
         }
     };
-    let sums = low_weights(term).into_iter().enumerate().map(sum);
+    let sums = kernels.into_iter().enumerate().map(sum);
     sums.fold(Extremes::default(), Extremes::union)
 }
 
 fn kernel_norms(term: &LinearTerm) -> Vec<f64> {
-    let norm = |k| kernel(term, k).map(|folded| (folded * folded) as f64).sum();
+    /// Below it integers are exact in 64-bit floats, and so are their sums in any order.
+    const EXACT: i128 = 1 << 53;
+    let norm = |k| {
+        let (weights, multiplier) = kernel(term, k);
+        let square = |weight: &i32| i64::from(*weight).saturating_mul(i64::from(*weight));
+        let squares = weights.iter().map(square).fold(0_i64, i64::saturating_add);
+        let factor = i128::from(multiplier).pow(2);
+        let norm = i128::from(squares).saturating_mul(factor);
+        if norm < EXACT {
+            return norm as f64;
+        }
+        let folded = weights.iter().map(|&weight| i128::from(weight) * i128::from(multiplier));
+        folded.map(|folded| (folded * folded) as f64).sum()
+    };
     (0..term.geometry.out_channels).map(norm).collect()
 }
 
@@ -419,7 +460,7 @@ mod tests {
     fn linear(weights: Vec<i32>) -> Term {
         Term::Linear(LinearTerm {
             geometry: ConvGeometry::fully_connected(weights.len(), 1),
-            weights,
+            weights: weights.into(),
             weight_bits: 4,
             multipliers: vec![1],
             multiplier_bits: 0,

@@ -19,6 +19,7 @@ use heq_ir::rounding::AccRounding;
 use heq_ir::secure::{Domain, SecureNode, SecureOp, SecureProgram};
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What the user decides about a plan.
 #[derive(Clone, Debug)]
@@ -72,6 +73,43 @@ pub struct Compiled {
     pub choices: Choices,
 }
 
+/// A plan whose weights are still those of the network: of many plans few are kept.
+#[derive(Debug)]
+pub struct Draft {
+    /// The checked plan.
+    pub plan: Plan,
+    /// The public file.
+    pub plan_bytes: Vec<u8>,
+    /// What of the model is left to the client, in sentences.
+    pub notes: Vec<String>,
+    /// Why the plan is as it is, without fixed choices and advice.
+    pub choices: Choices,
+    /// The layer and the term of every linear step.
+    linear: Vec<(usize, usize)>,
+    /// One table for every table step.
+    tables: Vec<TableEntries>,
+}
+
+impl Draft {
+    /// The plan with its weights, which leave `network`, the one that was planned. Nothing is copied
+    /// unless a copy of the network still has them.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] if the weights break a rule.
+    pub fn complete(self, mut network: IntegerNetwork) -> Result<Compiled, Diagnostic> {
+        let Self { plan, plan_bytes, notes, choices, linear, tables } = self;
+        let layers = linear.into_iter().filter_map(|secret| take_weights(&mut network, secret));
+        let weights = WeightsSpec { plan: plan.digest(), layers: layers.collect(), tables };
+        let weights = ServerWeights::check(weights, &plan, &network.name)
+            .map_err(|error| fault(&error.place, error.what))?;
+        Ok(Compiled { plan, plan_bytes, weights, notes, choices })
+    }
+}
+
+fn fault(place: &str, what: String) -> Diagnostic {
+    Diagnostic::new(Code::Internal, place, what, "this is a fault of heqc; please report it")
+}
+
 /// Puts a plan together and checks it as the runtime will; `calibration` is what calibrated widths
 /// rest on.
 ///
@@ -83,10 +121,7 @@ pub fn lower_plan(
     choice: &Choice,
     calibration: Option<Calibration>,
     options: &PlanOptions,
-) -> Result<Compiled, Diagnostic> {
-    let fault = |place: &str, what: String| {
-        Diagnostic::new(Code::Internal, place, what, "this is a fault of heqc; please report it")
-    };
+) -> Result<Draft, Diagnostic> {
     let selection = &choice.selection;
     let rlwe = parameter_sets(selection);
     let mut values = HashMap::new();
@@ -115,7 +150,7 @@ pub fn lower_plan(
             kind,
         });
         values.insert(index, ValueId(layers.len()));
-        linear.extend(linear_weights(network, node));
+        linear.extend(secret_of_linear(node));
         let operands: Vec<Domain> =
             nodes.iter().map(|&operand| program.graph[operand].result.domain).collect();
         tables.extend(table_entries(network, node, &operands));
@@ -148,11 +183,8 @@ pub fn lower_plan(
             fault(&network.name, error.to_string())
         }
     })?;
-    let weights = WeightsSpec { plan: plan.digest(), layers: linear, tables };
-    let weights = ServerWeights::check(weights, &plan, &network.name)
-        .map_err(|error| fault(&error.place, error.what))?;
     let choices = choices(&plan, choice, options);
-    Ok(Compiled { plan, plan_bytes, weights, notes: Vec::new(), choices })
+    Ok(Draft { plan, plan_bytes, notes: Vec::new(), choices, linear, tables })
 }
 
 /// Why `plan` is as it is.
@@ -232,16 +264,21 @@ fn layer_kind(
     })
 }
 
-fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearWeights> {
-    let (layer, term) = node.origin.secret?;
-    let (IntegerOp::Sum(op), SecureOp::Linear(_)) = (&network.layers.get(layer)?.op, &node.op)
-    else {
-        return None;
-    };
-    let Term::Linear(linear) = op.terms.get(term)? else { return None };
+/// The layer and the term that a linear step computes.
+fn secret_of_linear(node: &SecureNode) -> Option<(usize, usize)> {
+    matches!(node.op, SecureOp::Linear(_)).then_some(node.origin.secret).flatten()
+}
+
+/// The weights of a term, which leave the network.
+fn take_weights(
+    network: &mut IntegerNetwork,
+    (layer, term): (usize, usize),
+) -> Option<LinearWeights> {
+    let IntegerOp::Sum(op) = &mut network.layers.get_mut(layer)?.op else { return None };
     let is_first = op.linear_terms().next().is_some_and(|(first, _)| first == term);
+    let Term::Linear(linear) = op.terms.get_mut(term)? else { return None };
     Some(LinearWeights {
-        weights: linear.weights.clone(),
+        weights: Arc::unwrap_or_clone(std::mem::take(&mut linear.weights)),
         multipliers: linear.multipliers.clone(),
         bias: if is_first { op.bias.clone() } else { vec![0; op.bias.len()] },
     })

@@ -16,7 +16,7 @@ pub mod tables;
 use crate::analysis::range::{NetworkFacts, SumFacts, field_sums};
 use crate::ilp::{Solution, SolveError, SolveLimits};
 use crate::kernel::conv_coefficient::{Candidate, LinearTask};
-use crate::kernel::packing::{PackingRule, packings};
+use crate::kernel::packing::{FieldSums, PackingRule, packings};
 use crate::kernel::price::{Price, Resources, Weights, row_price};
 use crate::lower::plan::PlanOptions;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -220,11 +220,13 @@ fn candidates(
     let mut rejected = Vec::with_capacity(steps.len());
     let mut tasks = Vec::with_capacity(steps.len());
     for step in steps {
-        let mut packed = Vec::new();
+        let mut all = Vec::new();
         let mut without = Vec::new();
+        let sums = if rules.is_empty() { None } else { step.sums(network, options.acc_strategy) };
         for &rule in rules {
-            match step.packings(network, rule, options.acc_strategy) {
-                Ok(found) => packed.extend(found),
+            let packed = |sums| packings(&step.op, step.operand, sums, rule);
+            match sums.map_or(Ok(Vec::new()), packed) {
+                Ok(found) => all.extend(found),
                 Err(why) => {
                     notes.extend(is_forced.then(|| step.not_packed(&why)));
                     without.push((rule.name().to_owned(), why));
@@ -233,7 +235,7 @@ fn candidates(
         }
         rejected.push(without);
         let task = |packing| step.task(packing, margin, restriction);
-        let packed = packed.into_iter().map(task);
+        let packed = all.into_iter().map(task);
         if is_forced && packed.len() > 0 {
             tasks.push(packed.collect());
         } else {
@@ -290,25 +292,16 @@ impl<'a> LinearStep<'a> {
         }
     }
 
-    /// The packings that may be tried.
-    fn packings(
-        &self,
-        network: &IntegerNetwork,
-        rule: PackingRule,
-        strategy: AccStrategy,
-    ) -> Result<Vec<Packing>, String> {
-        if rule == PackingRule::None {
-            return Ok(Vec::new());
-        }
+    /// Widths of the sums that packed layers have in their fields.
+    fn sums(&self, network: &IntegerNetwork, strategy: AccStrategy) -> Option<FieldSums> {
         let (layer, term) = self.secret;
-        let op = network.layers.get(layer).map(|layer| &layer.op);
-        let Some(IntegerOp::Sum(op)) = op else { return Ok(Vec::new()) };
-        let (Some(Term::Linear(term)), Domain::Client { range } | Domain::Arithmetic { range, .. }) =
-            (op.terms.get(term), self.operand.domain)
+        let IntegerOp::Sum(op) = &network.layers.get(layer)?.op else { return None };
+        let (Term::Linear(term), Domain::Client { range } | Domain::Arithmetic { range, .. }) =
+            (op.terms.get(term)?, self.operand.domain)
         else {
-            return Ok(Vec::new());
+            return None;
         };
-        packings(&self.op, self.operand, field_sums(term, range, strategy), rule)
+        Some(field_sums(term, range, strategy))
     }
 
     fn not_packed(&self, why: &str) -> String {

@@ -13,7 +13,7 @@ use heq_ir::graph::{Graph, NodeIndex};
 use heq_ir::integer::IntRange;
 use heq_ir::secure::MAX_WEIGHT_BITS;
 use heq_ir::tensor::transpose;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Weights `[K, C/G, R, S]`.
 struct Weights {
@@ -65,10 +65,15 @@ impl Lowering<'_> {
         let out_channels = shape.channels;
         let geometry = ConvGeometry { input: value.shape, out_channels, window, groups };
         let factors = weights.scales.iter().map(|scale| value.scale * scale).collect();
-        let weights = Rc::new((weights.values, weights.bits));
         Ok(Known::Sum(Expression {
             shape,
-            parts: vec![Part::Linear { value, geometry, weights, factors }],
+            parts: vec![Part::Linear {
+                value,
+                geometry,
+                weights: Arc::new(weights.values),
+                weight_bits: weights.bits,
+                factors,
+            }],
             offset: vec![0.0; out_channels],
             named: Some(id),
         }))

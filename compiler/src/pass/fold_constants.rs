@@ -26,6 +26,8 @@ pub fn fold_constants(graph: &mut Graph, _: &mut PassContext) -> Result<(), Type
         };
         if let Some(op) = folded {
             graph.replace(id, node.origin.clone(), op, &[])?;
+            // Several copies of all weights are too much.
+            graph.empty_unread(input);
         }
     }
     graph.remove_dead();

@@ -35,6 +35,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use reference::evaluate_wrapped;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 const INPUT: IntRange = IntRange { lo: 0, hi: 15 };
 

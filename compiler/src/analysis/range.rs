@@ -6,6 +6,7 @@
 //! before its shift. Only the final sum must fit `l` bits: partial sums may wrap. See
 //! docs/integer-network.md.
 
+use super::extremes::{Extremes, SignedSums};
 use crate::kernel::packing::{FieldSums, visit_low_weights};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::geometry::Chw;
@@ -182,62 +183,6 @@ fn union(a: IntRange, b: IntRange) -> IntRange {
     IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }
 }
 
-/// A range of sums, wide enough for any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Extremes {
-    lowest: i128,
-    highest: i128,
-}
-
-impl Extremes {
-    fn of(range: IntRange) -> Self {
-        Self { lowest: i128::from(range.lo), highest: i128::from(range.hi) }
-    }
-
-    fn constant(value: i128) -> Self {
-        Self { lowest: value, highest: value }
-    }
-
-    fn symmetric(magnitude: i128) -> Self {
-        Self { lowest: -magnitude, highest: magnitude }
-    }
-
-    fn with_zero(self) -> Self {
-        Self { lowest: self.lowest.min(0), highest: self.highest.max(0) }
-    }
-
-    fn times(self, factor: i128) -> Self {
-        let (a, b) = (self.lowest.saturating_mul(factor), self.highest.saturating_mul(factor));
-        Self { lowest: a.min(b), highest: a.max(b) }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            lowest: self.lowest.saturating_add(other.lowest),
-            highest: self.highest.saturating_add(other.highest),
-        }
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self { lowest: self.lowest.min(other.lowest), highest: self.highest.max(other.highest) }
-    }
-
-    /// Smallest width whose signed range holds both.
-    fn signed_bits(self) -> u32 {
-        let magnitude = self.highest.max(-1 - self.lowest).max(0);
-        i128::BITS - magnitude.leading_zeros() + 1
-    }
-
-    /// The range, of a sum that an accumulator of at most 48 bits holds.
-    fn range(self) -> IntRange {
-        let bound = |value: i128| {
-            let limit = i128::from(i64::MAX);
-            i64::try_from(value.clamp(-limit, limit)).unwrap_or(0)
-        };
-        IntRange { lo: bound(self.lowest), hi: bound(self.highest) }
-    }
-}
-
 fn sum_facts(
     layer: &IntegerLayer,
     op: &SumOp,
@@ -377,26 +322,6 @@ fn product_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Ex
 fn kernel(term: &LinearTerm, k: usize) -> (&[i32], i64) {
     let weights = term.weights.chunks(term.geometry.fan_in().max(1)).nth(k).unwrap_or(&[]);
     (weights, term.multipliers.get(k).copied().unwrap_or(1))
-}
-
-/// Sums of the weights of a kernel by their sign.
-#[derive(Clone, Copy, Debug, Default)]
-struct SignedSums {
-    positive: i64,
-    negative: i64,
-}
-
-impl SignedSums {
-    fn add(&mut self, weight: i32) {
-        self.positive += i64::from(weight.max(0));
-        self.negative += i64::from(weight.min(0));
-    }
-
-    /// What the sum of products lies in, for values in `x`, which has zero.
-    fn extremes(self, multiplier: i64, x: Extremes) -> Extremes {
-        let folded = [self.positive, self.negative].map(|sum| i128::from(sum) * i128::from(multiplier));
-        folded.into_iter().map(|sum| x.times(sum)).fold(Extremes::default(), Extremes::plus)
-    }
 }
 
 /// What the sums in the lowest field of a product across channels lie in.

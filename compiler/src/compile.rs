@@ -6,9 +6,9 @@ use crate::choices::Solver;
 use crate::evaluate::evaluate;
 use crate::fixed::fixed_choices;
 use crate::lower::assign_domains::{LinearSteps, Lowered, assign_domains};
-use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
+use crate::lower::plan::{Compiled, Draft, PlanOptions, lower_plan};
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
-use crate::pipeline::{ImportOptions, import};
+use crate::pipeline::{ImportOptions, Imported, import};
 use crate::select::limits::{Bounds, Figures, InferenceCost, Limit, least_objective};
 use crate::select::options::{Limits, Objective, SearchOptions};
 use crate::select::ot::OtRule;
@@ -57,18 +57,16 @@ pub fn compile_observed(
     options: &CompileOptions<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Compiled, Diagnostics> {
-    let imported = import(bytes, file_name, &options.import)?;
-    let network = &imported.network;
-    let compiled = match options.calibration {
-        Some(array) => {
-            check_preparation(network, &options.plan)?;
-            let samples = to_samples(array, &network.input, &options.plan.preparation)
-                .map_err(Diagnostic::from)?;
-            compile_calibrated(network, &options.plan, &samples, progress)?
-        }
-        None => compile_network(network, &options.plan)?,
+    let Imported { network, mut notes } = import(bytes, file_name, &options.import)?;
+    check_preparation(&network, &options.plan)?;
+    let samples = match options.calibration {
+        Some(array) => to_samples(array, &network.input, &options.plan.preparation)
+            .map_err(Diagnostic::from)?,
+        None => Vec::new(),
     };
-    let notes = imported.notes.into_iter().chain(compiled.notes).collect();
+    let draft = draft(&network, &options.plan, &samples, progress)?;
+    let compiled = draft.complete(network)?;
+    notes.extend(compiled.notes);
     Ok(Compiled { notes, ..compiled })
 }
 
@@ -125,20 +123,20 @@ pub fn compile_network(
     compile_calibrated(network, options, &[], &mut |_, _| {})
 }
 
-/// Compiles an integer network as if the sums of its layers took as many bits less as `fewer_bits` says,
-/// by layer.
+/// The plan of an integer network as if the sums of its layers took as many bits less as `fewer_bits`
+/// says, by layer.
 ///
 /// # Errors
 /// As [`compile_network`].
-pub fn compile_narrower(
+pub fn plan_narrower(
     network: &IntegerNetwork,
     options: &PlanOptions,
     fewer_bits: &[u32],
-) -> Result<Compiled, Diagnostics> {
+) -> Result<Plan, Diagnostics> {
     if fewer_bits.iter().all(|&bits| bits == 0) {
-        return compile_network(network, options);
+        return Ok(draft(network, options, &[], &mut |_, _| {})?.plan);
     }
-    Ok(plan_network(network, options, Widths::Narrower(fewer_bits))?.compiled)
+    Ok(plan_network(network, options, Widths::Narrower(fewer_bits))?.draft.plan)
 }
 
 /// Compiles an integer network; with [`AccStrategy::Calibrated`] its accumulators have the widths
@@ -153,9 +151,19 @@ pub fn compile_calibrated(
     samples: &[Sample],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Compiled, Diagnostics> {
+    Ok(draft(network, options, samples, progress)?.complete(network.clone())?)
+}
+
+/// As [`compile_calibrated`], but for the weights.
+fn draft(
+    network: &IntegerNetwork,
+    options: &PlanOptions,
+    samples: &[Sample],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Draft, Diagnostics> {
     check_preparation(network, options)?;
     let AccStrategy::Calibrated { margin_bits } = options.acc_strategy else {
-        return Ok(plan_network(network, options, Widths::Given)?.compiled);
+        return Ok(plan_network(network, options, Widths::Given)?.draft);
     };
     if samples.is_empty() {
         let what = "calibrated accumulator widths need samples";
@@ -166,15 +174,16 @@ pub fn compile_calibrated(
     let mut widest = options.clone();
     widest.acc_strategy = AccStrategy::WeightAware;
     widest.search.limits = Limits::default();
-    let planned = plan_network(network, &widest, Widths::Given)?;
-    let Compiled { plan, weights, .. } = &planned.compiled;
-    let found = evaluate(plan, weights, samples, None, &mut |done| {
+    let Planned { draft, sums, .. } = plan_network(network, &widest, Widths::Given)?;
+    let Compiled { plan, weights, .. } = draft.complete(network.clone())?;
+    let found = evaluate(&plan, &weights, samples, None, &mut |done| {
         progress(done, samples.len());
     })?;
+    drop(weights);
     let used_bits: Vec<Option<u32>> = network
         .layers
         .iter()
-        .zip(planned.sums)
+        .zip(sums)
         .map(|(layer, step)| {
             let headroom =
                 found.accumulators.iter().find(|headroom| Some(headroom.step) == step)?;
@@ -182,9 +191,9 @@ pub fn compile_calibrated(
         })
         .collect();
     let observed = Observed { samples: found.samples, margin_bits, used_bits };
-    let mut compiled = plan_network(network, options, Widths::Observed(&observed))?.compiled;
-    compiled.notes.extend(calibration_notes(&compiled.plan, margin_bits));
-    Ok(compiled)
+    let mut draft = plan_network(network, options, Widths::Observed(&observed))?.draft;
+    draft.notes.extend(calibration_notes(&draft.plan, margin_bits));
+    Ok(draft)
 }
 
 /// By what the widths of accumulators differ from those that weights and strategy give.
@@ -217,7 +226,7 @@ impl Observed {
 
 /// A plan with the choice behind it, and the step that makes the accumulator of every layer.
 struct Planned {
-    compiled: Compiled,
+    draft: Draft,
     choice: Choice,
     sums: Vec<Option<usize>>,
 }
@@ -231,7 +240,7 @@ fn plan_network(
 ) -> Result<Planned, Diagnostics> {
     check_budget(network, options)?;
     let limits = &options.search.limits;
-    let figures = |planned: &Planned| Figures::of(&planned.compiled.plan, &options.search);
+    let figures = |planned: &Planned| Figures::of(&planned.draft.plan, &options.search);
     let is_kept = |planned: &Planned| figures(planned).exceeded(limits).is_empty();
     let free = plan_bounded(network, options, widths, None)?;
     let of_free = figures(&free);
@@ -255,7 +264,7 @@ fn plan_network(
         if is_kept(&least) {
             return Ok(least);
         }
-        found.push(figures(&least).too_tight(limit, limits, &least.compiled.plan));
+        found.push(figures(&least).too_tight(limit, limits, &least.draft.plan));
     }
     Err(Diagnostics::from_found(found).unwrap_or_else(|| fault(network).into()))
 }
@@ -275,7 +284,7 @@ fn least_of(
     let mut options = options.clone();
     let objective = options.search.objective;
     options.search.objective = least_objective(limit).unwrap_or(objective);
-    let of_free = Figures::of(&free.compiled.plan, &options.search);
+    let of_free = Figures::of(&free.draft.plan, &options.search);
     // What an extension holds is no part of the program.
     let extensions = match limit {
         Limit::ClientMemory | Limit::ServerMemory => options.ot.candidates(),
@@ -289,7 +298,7 @@ fn least_of(
         let Ok(planned) = plan_bounded(network, &options, widths, bounds.as_ref()) else {
             continue;
         };
-        let takes = Figures::of(&planned.compiled.plan, &options.search).takes(limit);
+        let takes = Figures::of(&planned.draft.plan, &options.search).takes(limit);
         if least.as_ref().is_none_or(|(least, _)| takes < *least) {
             least = Some((takes, planned));
         }
@@ -326,8 +335,8 @@ fn plan_bounded(
     widths: Widths<'_>,
     bounds: Option<&Bounds>,
 ) -> Result<Planned, Diagnostics> {
-    let network = &tabulate_sums(network, options)?;
-    let mut facts = network_facts(network, options.acc_strategy, options.rounding)?;
+    let (network, mut facts) = tabulate_sums(network, options)?;
+    let network = &network;
     match widths {
         Widths::Given => {}
         Widths::Observed(observed) => facts.narrow(&observed.used_bits, observed.margin_bits),
@@ -343,7 +352,7 @@ fn plan_bounded(
     }
     // The first of equals.
     let rank = |planned: &Planned| {
-        let plan = &planned.compiled.plan;
+        let plan = &planned.draft.plan;
         let exceeded = Figures::of(plan, &options.search).exceeded(&options.search.limits).len();
         (exceeded, worth(plan, &options.search))
     };
@@ -382,9 +391,9 @@ fn finish(
             Widths::Observed(observed) => Some(observed.calibration(sums)),
             Widths::Given | Widths::Narrower(_) => None,
         };
-        let mut compiled = lower_plan(network, program, &choice, calibration, options)?;
-        compiled.notes.splice(0..0, notes.iter().cloned());
-        Ok(Planned { compiled, choice, sums: sums.clone() })
+        let mut draft = lower_plan(network, program, &choice, calibration, options)?;
+        draft.notes.splice(0..0, notes.iter().cloned());
+        Ok(Planned { draft, choice, sums: sums.clone() })
     };
     if linear == LinearSteps::default() {
         return Ok(vec![lower(lowered, choice)?]);
@@ -404,7 +413,7 @@ fn finish(
     for second in choose(network, &again, facts, known, bounds, options)? {
         let mut planned = lower(&again, second)?;
         // The second choice has one candidate of every linear step; the first had all of them.
-        let choices = &mut planned.compiled.choices;
+        let choices = &mut planned.draft.choices;
         let unit = std::mem::take(&mut choices.solver.unit);
         choices.solver = Solver { unit, ..solver.clone() };
         choices.layers.retain(|layer| !again.is_linear(layer.step));

@@ -5,7 +5,7 @@
 //! the OT extension still fit each network and layer. Each is planned like any other plan.
 
 use crate::choices::FixedChoice;
-use crate::compile::compile_network;
+use crate::compile::plan_narrower;
 use crate::kernel::packing::PackingRule;
 use crate::lower::plan::PlanOptions;
 use crate::select::limits::InferenceCost;
@@ -67,7 +67,7 @@ impl Fixed {
     ) -> Option<Self> {
         let search = SearchOptions { restriction, ..options.search.clone() };
         let options = PlanOptions { search, ..options.clone() };
-        let plan = compile_network(network, &options).ok()?.plan;
+        let plan = plan_narrower(network, &options, &[]).ok()?;
         let InferenceCost { seconds, bytes } = InferenceCost::of(&plan, &options.search);
         let choice = FixedChoice { label: label(&restriction), latency_s: seconds, bytes };
         Some(Self { digest: plan.digest(), choice })
@@ -118,6 +118,7 @@ fn label(restriction: &Restriction) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::compile_network;
     use crate::pipeline::{ImportOptions, import};
     use heq_ir::link::LinkProfile;
 

@@ -10,6 +10,7 @@
 use crate::geometry::{Chw, ConvGeometry, Window};
 use crate::tensor::IntType;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A closed range of integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -250,8 +251,8 @@ pub enum Term {
 pub struct LinearTerm {
     /// Shapes and window.
     pub geometry: ConvGeometry,
-    /// Weights `[K, C/G, R, S]`, signed, within `weight_bits`.
-    pub weights: Vec<i32>,
+    /// Weights `[K, C/G, R, S]`, signed, within `weight_bits`. Copies of a network share them.
+    pub weights: Arc<Vec<i32>>,
     /// Width of the weights' type in bits, signed: values lie in `[-2^(b-1), 2^(b-1))`.
     pub weight_bits: u32,
     /// Multiplier of every output channel `[K]`; `|m| <= max(1, 2^multiplier_bits - 1)`.

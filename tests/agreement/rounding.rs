@@ -18,6 +18,7 @@ use heq_ir::rounding::AccRounding;
 use heq_tests::{TwoParties, compile_lenet, lenet, plan_options, run_both, samples};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use std::sync::Arc;
 
 const INPUT: Chw = Chw::new(4, 56, 56);
 
@@ -28,7 +29,7 @@ fn convolution(size: usize, out_channels: usize, rng: &mut ChaCha20Rng) -> Term 
     let window = Window::dense([size; 2], [1; 2], [size / 2; 4]);
     let geometry = ConvGeometry { input: INPUT, out_channels, window, groups: 1 };
     let weights = (0..geometry.fan_in() * out_channels).map(|_| (rng.next_u32() % 16) as i32 - 8);
-    let weights = weights.collect();
+    let weights = Arc::new(weights.collect());
     let multipliers = (0..out_channels).map(|_| i64::from(rng.next_u32() % 128 + 128)).collect();
     Term::Linear(LinearTerm { geometry, weights, weight_bits: 4, multipliers, multiplier_bits: 8 })
 }

@@ -8,6 +8,7 @@ use heq_ir::integer::{
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use std::sync::Arc;
 
 /// A value that layers can read.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +113,8 @@ impl Builder {
         let half = 1_i64 << (weight_bits - 1);
         let most = ((1_i64 << multiplier_bits) - 1).max(1);
         let count = geometry.fan_in() * out_channels;
-        let weights = (0..count).map(|_| self.draw(-half, half - 1) as i32).collect();
+        let weights = (0..count).map(|_| self.draw(-half, half - 1) as i32);
+        let weights = Arc::new(weights.collect());
         let multipliers = (0..out_channels).map(|_| self.draw(-most, most)).collect();
         Term::Linear(LinearTerm { geometry, weights, weight_bits, multipliers, multiplier_bits })
     }

@@ -7,6 +7,7 @@ use heq_ir::integer::{
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use std::sync::Arc;
 
 /// A layer of the common work.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,7 @@ pub fn one_layer(geometry: ConvGeometry, widths: Widths) -> IntegerNetwork {
     let mut weight = || i64::from(rng.next_u32()) % (2 * most + 1) - most;
     let linear = LinearTerm {
         geometry,
-        weights: (0..weights).map(|_| i32::try_from(weight()).unwrap_or(0)).collect(),
+        weights: Arc::new((0..weights).map(|_| i32::try_from(weight()).unwrap_or(0)).collect()),
         weight_bits: widths.weight_bits,
         multipliers: vec![1; geometry.out_channels],
         multiplier_bits: 0,

@@ -11,7 +11,7 @@ mod power_of_two;
 
 use crate::analysis::range::{NetworkFacts, network_facts};
 use crate::choices::Advice;
-use crate::compile::compile_narrower;
+use crate::compile::plan_narrower;
 use crate::lower::plan::PlanOptions;
 use crate::select::limits::InferenceCost;
 use crate::select::options::{Effort, Objective, SearchOptions};
@@ -212,8 +212,8 @@ impl Adviser<'_> {
                 Cow::Borrowed(self.network)
             }
         };
-        let compiled = compile_narrower(&network, &options, &fewer_bits).ok()?;
-        Some(InferenceCost::of(&compiled.plan, &options.search))
+        let plan = plan_narrower(&network, &options, &fewer_bits).ok()?;
+        Some(InferenceCost::of(&plan, &options.search))
     }
 
     fn saving<'a>(

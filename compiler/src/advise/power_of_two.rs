@@ -5,6 +5,7 @@
 
 use super::coarser::shifted;
 use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, ScaledTerm, SumOp, Term};
+use std::sync::Arc;
 
 /// The network with scales that are powers of two, at one layer or at all; `None` if they are, or
 /// nothing of the network depends on them.
@@ -64,15 +65,17 @@ fn round_scales(op: &mut SumOp, exponent: u32) {
 /// Makes all multipliers 1; signs, and channels that are 0, move into the weights.
 fn drop_multipliers(term: &mut LinearTerm) {
     let largest = (1_i32 << term.weight_bits.clamp(1, 31).saturating_sub(1)) - 1;
-    let kernels = term.weights.chunks_mut(term.geometry.fan_in().max(1));
-    for (weights, multiplier) in kernels.zip(&mut term.multipliers) {
-        match multiplier.signum() {
-            0 => weights.fill(0),
-            -1 => weights.iter_mut().for_each(|weight| *weight = (-*weight).min(largest)),
-            _ => {}
+    if term.multipliers.iter().any(|&multiplier| multiplier <= 0) {
+        let kernels = Arc::make_mut(&mut term.weights).chunks_mut(term.geometry.fan_in().max(1));
+        for (weights, multiplier) in kernels.zip(&term.multipliers) {
+            match multiplier.signum() {
+                0 => weights.fill(0),
+                -1 => weights.iter_mut().for_each(|weight| *weight = (-*weight).min(largest)),
+                _ => {}
+            }
         }
-        *multiplier = 1;
     }
+    term.multipliers.fill(1);
     term.multiplier_bits = 0;
 }
 

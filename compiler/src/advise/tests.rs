@@ -51,7 +51,7 @@ fn linear(input: Chw, weights: &[i32], multipliers: &[i64]) -> Term {
     let out_channels = multipliers.len();
     Term::Linear(LinearTerm {
         geometry: ConvGeometry { input, out_channels, window: Window::POINT, groups: 1 },
-        weights: weights.to_vec(),
+        weights: weights.to_vec().into(),
         weight_bits: 4,
         multipliers: multipliers.to_vec(),
         multiplier_bits,

@@ -1,3 +1,4 @@
 //! Facts about the integer network; nothing here changes it.
 
+mod extremes;
 pub mod range;

@@ -6,7 +6,8 @@
 //! before its shift. Only the final sum must fit `l` bits: partial sums may wrap. See
 //! docs/integer-network.md.
 
-use crate::kernel::packing::{FieldSums, low_weights};
+use super::extremes::{Extremes, SignedSums};
+use crate::kernel::packing::{FieldSums, visit_low_weights};
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::geometry::Chw;
 use heq_ir::integer::{
@@ -182,62 +183,6 @@ fn union(a: IntRange, b: IntRange) -> IntRange {
     IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }
 }
 
-/// A range of sums, wide enough for any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Extremes {
-    lowest: i128,
-    highest: i128,
-}
-
-impl Extremes {
-    fn of(range: IntRange) -> Self {
-        Self { lowest: i128::from(range.lo), highest: i128::from(range.hi) }
-    }
-
-    fn constant(value: i128) -> Self {
-        Self { lowest: value, highest: value }
-    }
-
-    fn symmetric(magnitude: i128) -> Self {
-        Self { lowest: -magnitude, highest: magnitude }
-    }
-
-    fn with_zero(self) -> Self {
-        Self { lowest: self.lowest.min(0), highest: self.highest.max(0) }
-    }
-
-    fn times(self, factor: i128) -> Self {
-        let (a, b) = (self.lowest.saturating_mul(factor), self.highest.saturating_mul(factor));
-        Self { lowest: a.min(b), highest: a.max(b) }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            lowest: self.lowest.saturating_add(other.lowest),
-            highest: self.highest.saturating_add(other.highest),
-        }
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self { lowest: self.lowest.min(other.lowest), highest: self.highest.max(other.highest) }
-    }
-
-    /// Smallest width whose signed range holds both.
-    fn signed_bits(self) -> u32 {
-        let magnitude = self.highest.max(-1 - self.lowest).max(0);
-        i128::BITS - magnitude.leading_zeros() + 1
-    }
-
-    /// The range, of a sum that an accumulator of at most 48 bits holds.
-    fn range(self) -> IntRange {
-        let bound = |value: i128| {
-            let limit = i128::from(i64::MAX);
-            i64::try_from(value.clamp(-limit, limit)).unwrap_or(0)
-        };
-        IntRange { lo: bound(self.lowest), hi: bound(self.highest) }
-    }
-}
-
 fn sum_facts(
     layer: &IntegerLayer,
     op: &SumOp,
@@ -344,8 +289,10 @@ fn scaled_extremes(term: &ScaledTerm, x: Extremes) -> Extremes {
 
 /// What the sum of products with kernel `k` lies in.
 fn kernel_extremes(term: &LinearTerm, k: usize, x: Extremes) -> Extremes {
-    let products = kernel(term, k).map(|folded| x.times(folded));
-    products.fold(Extremes::default(), Extremes::plus)
+    let (weights, multiplier) = kernel(term, k);
+    let mut sums = SignedSums::default();
+    weights.iter().for_each(|&weight| sums.add(weight));
+    sums.extremes(multiplier, x)
 }
 
 /// Signed widths of the sums of a term that lie in the fields of coefficients, for values in `range` and
@@ -371,31 +318,50 @@ fn product_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Ex
     }
 }
 
-/// The folded weights of kernel `k`.
-fn kernel(term: &LinearTerm, k: usize) -> impl Iterator<Item = i128> {
-    let multiplier = i128::from(term.multipliers.get(k).copied().unwrap_or(1));
+/// The weights of kernel `k` and their multiplier.
+fn kernel(term: &LinearTerm, k: usize) -> (&[i32], i64) {
     let weights = term.weights.chunks(term.geometry.fan_in().max(1)).nth(k).unwrap_or(&[]);
-    weights.iter().map(move |&weight| i128::from(weight) * multiplier)
+    (weights, term.multipliers.get(k).copied().unwrap_or(1))
 }
 
 /// What the sums in the lowest field of a product across channels lie in.
 fn low_extremes(term: &LinearTerm, x: Extremes, strategy: AccStrategy) -> Extremes {
     let widest = max_folded(term) * x.highest.max(-x.lowest);
-    let sum = |(kernel, indices): (usize, Vec<usize>)| match strategy {
-        AccStrategy::WorstCase => Extremes::symmetric(widest * indices.len() as i128),
+    let mut kernels = vec![(0_i128, SignedSums::default()); term.geometry.out_channels];
+    visit_low_weights(term, |kernel, index| {
+        let (Some((count, sums)), Some(&weight)) =
+            (kernels.get_mut(kernel), term.weights.get(index))
+        else {
+            return;
+        };
+        *count += 1;
+        sums.add(weight);
+    });
+    let sum = |(kernel, (count, sums)): (usize, (i128, SignedSums))| match strategy {
+        AccStrategy::WorstCase => Extremes::symmetric(widest * count),
         AccStrategy::WeightAware | AccStrategy::Calibrated { .. } => {
-            let multiplier = i128::from(term.multipliers.get(kernel).copied().unwrap_or(1));
-            let weights = indices.into_iter().filter_map(|index| term.weights.get(index));
-            let products = weights.map(|&weight| x.times(i128::from(weight) * multiplier));
-            products.fold(Extremes::default(), Extremes::plus)
+            sums.extremes(term.multipliers.get(kernel).copied().unwrap_or(1), x)
         }
     };
-    let sums = low_weights(term).into_iter().enumerate().map(sum);
+    let sums = kernels.into_iter().enumerate().map(sum);
     sums.fold(Extremes::default(), Extremes::union)
 }
 
 fn kernel_norms(term: &LinearTerm) -> Vec<f64> {
-    let norm = |k| kernel(term, k).map(|folded| (folded * folded) as f64).sum();
+    /// Below it integers are exact in 64-bit floats, and so are their sums in any order.
+    const EXACT: i128 = 1 << 53;
+    let norm = |k| {
+        let (weights, multiplier) = kernel(term, k);
+        let square = |weight: &i32| i64::from(*weight).saturating_mul(i64::from(*weight));
+        let squares = weights.iter().map(square).fold(0_i64, i64::saturating_add);
+        let factor = i128::from(multiplier).pow(2);
+        let norm = i128::from(squares).saturating_mul(factor);
+        if norm < EXACT {
+            return norm as f64;
+        }
+        let folded = weights.iter().map(|&weight| i128::from(weight) * i128::from(multiplier));
+        folded.map(|folded| (folded * folded) as f64).sum()
+    };
     (0..term.geometry.out_channels).map(norm).collect()
 }
 
@@ -419,7 +385,7 @@ mod tests {
     fn linear(weights: Vec<i32>) -> Term {
         Term::Linear(LinearTerm {
             geometry: ConvGeometry::fully_connected(weights.len(), 1),
-            weights,
+            weights: weights.into(),
             weight_bits: 4,
             multipliers: vec![1],
             multiplier_bits: 0,

@@ -21,7 +21,7 @@ use std::time::Duration;
 fn network(requantize: Option<Requantize>) -> IntegerNetwork {
     let linear = LinearTerm {
         geometry: ConvGeometry::fully_connected(2, 1),
-        weights: vec![3, -2],
+        weights: vec![3, -2].into(),
         weight_bits: 4,
         multipliers: vec![1],
         multiplier_bits: 0,

@@ -12,6 +12,7 @@ use super::price::{Price, Resources, linear_resources};
 use crate::select::options::{ModulusRule, Restriction};
 use heq_ir::layout::{ConvTile, LayoutCounts};
 use heq_ir::params::{RING_DEGREES, RlweParams, RlweSpec};
+use heq_ir::predict::work::LinearCosts;
 use heq_ir::protocol::plane_bytes;
 use heq_ir::protocol::to_arithmetic::bit_product_rots;
 use heq_ir::secure::{Domain, LinearOp, Packing};
@@ -111,6 +112,9 @@ impl DroppedBits {
     }
 }
 
+/// What a packing takes beside the layer, by the number of lifted elements.
+type Sides = BTreeMap<usize, [Resources; 2]>;
+
 /// A linear layer as the search sees it: the tiles of every packing that may be used.
 #[derive(Debug)]
 pub(crate) struct LinearProblem<'a> {
@@ -146,7 +150,9 @@ impl<'a> LinearProblem<'a> {
     /// What is `known` of these parameters is that of other layers.
     pub(crate) fn offers(&self, params: &RlweParams, known: &mut DroppedBits) -> Vec<Offer> {
         let mut found: Vec<Offer> = Vec::new();
+        let costs = self.price.situation.profile.linear_costs(params);
         for (packing, (task, tiles)) in (0..).zip(&self.tasks) {
+            let mut sides = Sides::new();
             if u128::from(task.op.max_weight_coefficient()) >= params.modulus()
                 || task.op.word_bits() >= params.modulus_bits()
             {
@@ -161,9 +167,9 @@ impl<'a> LinearProblem<'a> {
                 if dropped.is_empty() {
                     continue;
                 }
-                let [lift, elsewhere] = task.side_resources(placed, self.price);
+                let [lift, elsewhere] = task.known_side(placed, self.price, &mut sides);
                 let candidates = dropped.iter().map(|&dropped| {
-                    let mut resources = task.resources(placed, params, dropped, self.price);
+                    let mut resources = task.resources(placed, params, &costs, dropped, self.price);
                     resources += lift;
                     resources += elsewhere;
                     let price = self.price.of(&resources);
@@ -208,6 +214,7 @@ impl LinearTask<'_> {
         let mut tiles = Tiles::new(self.op.geometry, self.op.packing, self.kernel_norms_squared);
         let precise_bits = self.op.precise_bits();
         let Restriction { ring_degree, tiles: tile_rule, moduli: rule, .. } = self.restriction;
+        let mut sides = Sides::new();
         let mut found = Vec::new();
         for degree in RING_DEGREES {
             if ring_degree.is_some_and(|only| only != degree) {
@@ -220,13 +227,14 @@ impl LinearTask<'_> {
             let with_keys = sets.clone().find_map(|sets| sets.get(1).copied());
             let Some(params) = &with_keys.or_else(|| sets.flatten().next()) else { continue };
             let merges = self.restriction.merges && params.key_switch().is_some();
+            let costs = price.situation.profile.linear_costs(params);
             let rank = |placed: &PlacedTile| {
                 let (margin, norm_log2) = (self.margin, placed.norm_log2);
                 let kept = nominal_kept_bits(rule, degree, precise_bits, margin, norm_log2);
                 let bits = params.modulus_bits();
                 let dropped = kept.map(|kept| bits.saturating_sub(rounded(kept)));
-                let mut resources = self.resources(placed, params, dropped, price);
-                let side = self.side_resources(placed, price);
+                let mut resources = self.resources(placed, params, &costs, dropped, price);
+                let side = self.known_side(placed, price, &mut sides);
                 side.into_iter().for_each(|side| resources += side);
                 price.of(&resources)
             };
@@ -268,11 +276,22 @@ impl LinearTask<'_> {
         [lift, elsewhere]
     }
 
+    /// As [`Self::side_resources`], which depend on the lift alone and are kept.
+    fn known_side(
+        &self,
+        placed: &PlacedTile,
+        price: &Price<'_>,
+        known: &mut Sides,
+    ) -> [Resources; 2] {
+        *known.entry(placed.lifted).or_insert_with(|| self.side_resources(placed, price))
+    }
+
     /// What the layer's own messages and operations take.
     fn resources(
         &self,
         placed: &PlacedTile,
         params: &RlweParams,
+        costs: &LinearCosts,
         [request_drop_bits, response_drop_bits]: [u32; 2],
         price: &Price<'_>,
     ) -> Resources {
@@ -284,7 +303,7 @@ impl LinearTask<'_> {
             bytes_up: (counts.requests() as u64 * request) as f64,
             bytes_down: (counts.responses() as u64 * response) as f64,
             flights: 2,
-            ..linear_resources(params, &counts, window, bytes, &price.situation)
+            ..linear_resources(params, costs, &counts, window, bytes, &price.situation)
         }
     }
 
@@ -298,7 +317,8 @@ impl LinearTask<'_> {
         let &PlacedTile { tile, counts, norm_log2, .. } = placed;
         let [request_drop_bits, response_drop_bits] = dropped;
         let [lift, elsewhere] = self.side_resources(placed, price);
-        let mut resources = self.resources(placed, params, dropped, price);
+        let costs = price.situation.profile.linear_costs(params);
+        let mut resources = self.resources(placed, params, &costs, dropped, price);
         resources += lift;
         Candidate {
             packing: self.op.packing,

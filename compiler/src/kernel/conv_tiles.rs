@@ -116,7 +116,7 @@ impl<'a> Tiles<'a> {
         ring_degree: usize,
         rule: TileRule,
         merges: bool,
-        rank: impl Fn(&PlacedTile) -> f64,
+        mut rank: impl FnMut(&PlacedTile) -> f64,
     ) -> Vec<PlacedTile> {
         let mut best: BTreeMap<(Spacings, u32), (f64, PlacedTile)> = BTreeMap::new();
         self.each(ring_degree, rule, merges, |placed| {

@@ -124,10 +124,9 @@ fn range_bits(range: IntRange) -> u32 {
     u64::BITS - range.hi.abs_diff(range.lo).leading_zeros()
 }
 
-/// The weights of every kernel that fall into the lowest field of a product across channels, as
-/// indices into `term.weights`.
-#[must_use]
-pub fn low_weights(term: &LinearTerm) -> Vec<Vec<usize>> {
+/// Shows `visit` the weights that fall into the lowest field of a product across channels, kernel by
+/// kernel: the kernel, and an index into `term.weights`.
+pub fn visit_low_weights(term: &LinearTerm, mut visit: impl FnMut(usize, usize)) {
     let packing = Packing::CrossChannel { field_bits: 1 };
     let tile = ConvTile {
         output: [1, 1],
@@ -137,15 +136,12 @@ pub fn low_weights(term: &LinearTerm) -> Vec<Vec<usize>> {
         kernels: 1,
         merge_levels: 0,
     };
-    let Ok(layout) = ConvLayout::new(term.geometry, packing, tile, 1 << 40) else {
-        return Vec::new();
-    };
+    let Ok(layout) = ConvLayout::new(term.geometry, packing, tile, 1 << 40) else { return };
     let placer = WeightPlacer::new(&layout);
-    let low = |row| {
-        let weights = placer.elements(row, 0).filter(|weight| weight.field == 0);
-        weights.map(|weight| weight.index).collect()
-    };
-    (0..placer.counts().rows).map(low).collect()
+    for row in 0..placer.counts().rows {
+        let low = placer.elements(row, 0).filter(|weight| weight.field == 0);
+        low.for_each(|weight| visit(row, weight.index));
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +212,7 @@ mod tests {
                 window: Window::dense([kernel; 2], [stride; 2], [0; 4]),
                 groups: 1,
             },
-            weights: vec![1; 2 * channels * kernel * kernel],
+            weights: vec![1; 2 * channels * kernel * kernel].into(),
             weight_bits: 2,
             multipliers: vec![1; 2],
             multiplier_bits: 0,
@@ -227,7 +223,8 @@ mod tests {
             // Planes are a channel's phases.
             (term(1, 2, 2), [vec![1, 3], vec![5, 7]]),
         ] {
-            let mut found = low_weights(&term);
+            let mut found = [Vec::new(), Vec::new()];
+            visit_low_weights(&term, |kernel, index| found[kernel].push(index));
             found.iter_mut().for_each(|indices| indices.sort_unstable());
             assert_eq!(found, expected);
         }

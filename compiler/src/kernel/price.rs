@@ -8,6 +8,7 @@ use heq_ir::params::RlweParams;
 use heq_ir::plan::OtExtension;
 use heq_ir::predict::Situation;
 use heq_ir::predict::memory::{linear_memory, traffic_memory};
+use heq_ir::predict::work::LinearCosts;
 use heq_ir::traffic::{FlightClock, RotCounts, RotRun, Traffic};
 
 /// What one way to compute a step takes.
@@ -163,15 +164,17 @@ pub(crate) fn row_price(situation: &Situation<'_>, ot: OtExtension, us: f64, byt
     us * situation.profile.row_us(ot) + byte * ot.bytes_per_row()
 }
 
-/// What a linear step takes by itself, its requests and responses of `bytes` bytes each.
+/// What a linear step takes by itself, its requests and responses of `bytes` bytes each; `costs` are
+/// those of `params`.
 pub(crate) fn linear_resources(
     params: &RlweParams,
+    costs: &LinearCosts,
     counts: &LayoutCounts,
     window: usize,
     bytes: [u64; 2],
     situation: &Situation<'_>,
 ) -> Resources {
-    let work = situation.profile.linear_work(params, counts, window);
+    let work = costs.work(counts, window);
     let memory = linear_memory(params, counts, bytes, situation.threads);
     Resources {
         path_us: work.path_us(counts, bytes, situation),

@@ -8,6 +8,7 @@ use crate::analysis::range::NetworkFacts;
 use heq_ir::geometry::{ConvGeometry, Window};
 use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, Term};
 use heq_ir::secure::{LinearOp, Packing, guard_bits};
+use std::sync::Arc;
 
 /// The linear terms of an integer network, by layer and term, that one step computes: one, or several
 /// that share requests, ascending.
@@ -59,15 +60,16 @@ pub fn joined_term(network: &IntegerNetwork, terms: &[(usize, usize)]) -> Option
     }
     let geometries: Vec<ConvGeometry> = parts.iter().map(|part| part.geometry).collect();
     let geometry = joined_geometry(&geometries)?;
+    let mut weights = vec![0; geometry.weight_count()?];
     let mut joined = LinearTerm {
         geometry,
-        weights: vec![0; geometry.weight_count()?],
+        weights: Arc::default(),
         weight_bits: parts.iter().map(|part| part.weight_bits).max()?,
         multipliers: Vec::with_capacity(geometry.out_channels),
         multiplier_bits: parts.iter().map(|part| part.multiplier_bits).max()?,
     };
     let [rows, columns] = geometry.window.kernel;
-    let mut planes = joined.weights.chunks_exact_mut(rows * columns);
+    let mut planes = weights.chunks_exact_mut(rows * columns);
     for part in parts {
         let [top, left] = offset(&geometry, &part.geometry)?;
         let [height, width] = part.geometry.window.kernel;
@@ -79,7 +81,7 @@ pub fn joined_term(network: &IntegerNetwork, terms: &[(usize, usize)]) -> Option
         }
         joined.multipliers.extend(&part.multipliers);
     }
-    Some(joined)
+    Some(LinearTerm { weights: Arc::new(weights), ..joined })
 }
 
 /// The geometry of [`joined_term`]: the window is that of the layer whose window holds all others.
@@ -136,7 +138,10 @@ mod tests {
         let layer = |geometry: &ConvGeometry| {
             let linear = LinearTerm {
                 geometry: *geometry,
-                weights: (0..geometry.weight_count().unwrap()).map(|_| number()).collect(),
+                weights: (0..geometry.weight_count().unwrap())
+                    .map(|_| number())
+                    .collect::<Vec<i32>>()
+                    .into(),
                 weight_bits: 4,
                 multipliers: (0..geometry.out_channels).map(|_| i64::from(number())).collect(),
                 multiplier_bits: 3,

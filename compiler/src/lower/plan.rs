@@ -1,13 +1,13 @@
 //! Secure program and choices to a plan and the server's weights.
 
 use crate::choices::{self, Assumptions, Choices};
-use crate::kernel::shared_requests::joined_term;
+use crate::kernel::shared_requests::{Terms, joined_term};
 use crate::select::limits::Limit;
 use crate::select::options::{Objective, SearchOptions};
 use crate::select::ot::OtRule;
 use crate::select::{Choice, Selection};
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, ValueId};
+use heq_ir::integer::{IntegerNetwork, IntegerOp, LinearTerm, Term, ValueId};
 use heq_ir::params::RlweSpec;
 use heq_ir::plan::reveal::Reveal;
 use heq_ir::plan::weights::{LinearWeights, ServerWeights, TableEntries, WeightsSpec};
@@ -20,6 +20,7 @@ use heq_ir::rounding::AccRounding;
 use heq_ir::secure::{Domain, SecureNode, SecureOp, SecureProgram};
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What the user decides about a plan.
 #[derive(Clone, Debug)]
@@ -73,6 +74,43 @@ pub struct Compiled {
     pub choices: Choices,
 }
 
+/// A plan whose weights are still those of the network: of many plans few are kept.
+#[derive(Debug)]
+pub struct Draft {
+    /// The checked plan.
+    pub plan: Plan,
+    /// The public file.
+    pub plan_bytes: Vec<u8>,
+    /// What of the model is left to the client, in sentences.
+    pub notes: Vec<String>,
+    /// Why the plan is as it is, without fixed choices and advice.
+    pub choices: Choices,
+    /// The terms of every linear step.
+    linear: Vec<Terms>,
+    /// One table for every table step.
+    tables: Vec<TableEntries>,
+}
+
+impl Draft {
+    /// The plan with its weights, which leave `network`, the one that was planned. Nothing is copied
+    /// unless a copy of the network still has them.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] if the weights break a rule.
+    pub fn complete(self, mut network: IntegerNetwork) -> Result<Compiled, Diagnostic> {
+        let Self { plan, plan_bytes, notes, choices, linear, tables } = self;
+        let layers = linear.iter().filter_map(|terms| take_weights(&mut network, terms));
+        let weights = WeightsSpec { plan: plan.digest(), layers: layers.collect(), tables };
+        let weights = ServerWeights::check(weights, &plan, &network.name)
+            .map_err(|error| fault(&error.place, error.what))?;
+        Ok(Compiled { plan, plan_bytes, weights, notes, choices })
+    }
+}
+
+fn fault(place: &str, what: String) -> Diagnostic {
+    Diagnostic::new(Code::Internal, place, what, "this is a fault of heqc; please report it")
+}
+
 /// Puts a plan together and checks it as the runtime will; `calibration` is what calibrated widths
 /// rest on.
 ///
@@ -84,10 +122,7 @@ pub fn lower_plan(
     choice: &Choice,
     calibration: Option<Calibration>,
     options: &PlanOptions,
-) -> Result<Compiled, Diagnostic> {
-    let fault = |place: &str, what: String| {
-        Diagnostic::new(Code::Internal, place, what, "this is a fault of heqc; please report it")
-    };
+) -> Result<Draft, Diagnostic> {
     let selection = &choice.selection;
     let rlwe = parameter_sets(selection);
     let mut values = HashMap::new();
@@ -116,7 +151,7 @@ pub fn lower_plan(
             kind,
         });
         values.insert(index, ValueId(layers.len()));
-        linear.extend(linear_weights(network, node));
+        linear.extend(secret_of_linear(node));
         let operands: Vec<Domain> =
             nodes.iter().map(|&operand| program.graph[operand].result.domain).collect();
         tables.extend(table_entries(network, node, &operands));
@@ -149,11 +184,8 @@ pub fn lower_plan(
             fault(&network.name, error.to_string())
         }
     })?;
-    let weights = WeightsSpec { plan: plan.digest(), layers: linear, tables };
-    let weights = ServerWeights::check(weights, &plan, &network.name)
-        .map_err(|error| fault(&error.place, error.what))?;
     let choices = choices(&plan, choice, options);
-    Ok(Compiled { plan, plan_bytes, weights, notes: Vec::new(), choices })
+    Ok(Draft { plan, plan_bytes, notes: Vec::new(), choices, linear, tables })
 }
 
 /// Why `plan` is as it is.
@@ -233,9 +265,13 @@ fn layer_kind(
     })
 }
 
-fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearWeights> {
-    let SecureOp::Linear(_) = &node.op else { return None };
-    let terms = &node.origin.secret;
+/// The linear terms that a step computes.
+fn secret_of_linear(node: &SecureNode) -> Option<Terms> {
+    matches!(node.op, SecureOp::Linear(_)).then(|| node.origin.secret.clone())
+}
+
+/// The weights of the terms of a step, which leave the network.
+fn take_weights(network: &mut IntegerNetwork, terms: &Terms) -> Option<LinearWeights> {
     let bias = |&(layer, term): &(usize, usize)| {
         let IntegerOp::Sum(op) = &network.layers.get(layer)?.op else { return None };
         let is_first = op.linear_terms().next().is_some_and(|(first, _)| first == term);
@@ -243,7 +279,12 @@ fn linear_weights(network: &IntegerNetwork, node: &SecureNode) -> Option<LinearW
     };
     let bias: Vec<Vec<i64>> = terms.iter().map(bias).collect::<Option<_>>()?;
     let LinearTerm { weights, multipliers, .. } = joined_term(network, terms)?;
-    Some(LinearWeights { weights, multipliers, bias: bias.concat() })
+    for &(layer, term) in terms {
+        let IntegerOp::Sum(op) = &mut network.layers.get_mut(layer)?.op else { return None };
+        let Term::Linear(linear) = op.terms.get_mut(term)? else { return None };
+        drop(std::mem::take(&mut linear.weights));
+    }
+    Some(LinearWeights { weights: Arc::unwrap_or_clone(weights), multipliers, bias: bias.concat() })
 }
 
 /// The table of a step whose operands live as `operands`: an entry for every index, in which the bits

@@ -14,7 +14,6 @@ use heq_ir::graph::{Graph, NodeIndex};
 /// If a window does not fit its padded input, which is a fault of this pass.
 pub fn absorb_pads(graph: &mut Graph, _: &mut PassContext) -> Result<(), TypeError> {
     for id in graph.topological() {
-        let node = graph.node(id).clone();
         let mut inputs = graph.inputs(id);
         let Some(pads) = inputs.first().and_then(|&x| spatial_pads(graph, x)) else { continue };
         let widened = |old: [usize; 4]| {
@@ -22,6 +21,7 @@ pub fn absorb_pads(graph: &mut Graph, _: &mut PassContext) -> Result<(), TypeErr
             sums.iter_mut().zip(pads).for_each(|(sum, pad)| *sum += pad);
             sums
         };
+        let node = graph.node(id);
         let op = match node.op {
             Op::Conv(params) => Op::Conv(ConvParams { pads: widened(params.pads), ..params }),
             Op::AveragePool(mut pool) if pool.count_pads || pool.window.pads == [0; 4] => {
@@ -37,7 +37,7 @@ pub fn absorb_pads(graph: &mut Graph, _: &mut PassContext) -> Result<(), TypeErr
             _ => continue,
         };
         inputs[0] = graph.inputs(inputs[0])[0];
-        graph.replace(id, node.origin, op, &inputs)?;
+        graph.replace(id, node.origin.clone(), op, &inputs)?;
     }
     graph.remove_dead();
     Ok(())

@@ -41,8 +41,7 @@ pub fn elide_branch_quantizers(
     let order = graph.topological();
     let ranges = quantized_ranges(graph, &order);
     for id in order {
-        let node = graph.node(id).clone();
-        let adds = matches!(node.op, Op::Binary(BinaryOp::Add | BinaryOp::Sub));
+        let adds = matches!(graph.node(id).op, Op::Binary(BinaryOp::Add | BinaryOp::Sub));
         if !adds || !is_requantized(graph, id) {
             continue;
         }
@@ -57,6 +56,7 @@ pub fn elide_branch_quantizers(
             }
         }
         if changed {
+            let node = graph.node(id).clone();
             graph.replace(id, node.origin, node.op, &inputs)?;
         }
     }

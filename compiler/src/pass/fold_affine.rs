@@ -8,7 +8,7 @@
 use super::{FreshNames, PassContext};
 use heq_ir::graph::infer::TypeError;
 use heq_ir::graph::op::{BatchNormParams, BinaryOp, ChannelAffine, Op};
-use heq_ir::graph::{Graph, Node, NodeIndex};
+use heq_ir::graph::{Graph, NodeIndex, Origin};
 use heq_ir::tensor::TensorData;
 
 /// Replaces constant biases, batch normalizations and arithmetic with constants, and composes maps
@@ -19,15 +19,16 @@ use heq_ir::tensor::TensorData;
 pub fn fold_affine(graph: &mut Graph, _: &mut PassContext) -> Result<(), TypeError> {
     let mut names = FreshNames::of(graph);
     for id in graph.topological() {
-        let node = graph.node(id).clone();
-        if node.op.is_linear() {
+        if graph.node(id).op.is_linear() {
+            let node = graph.node(id).clone();
             let [x, weights, bias] = graph.inputs(id)[..] else { continue };
             let Some(map) = bias_map(graph, id, bias) else { continue };
             let name = names.next(graph, id, "sum");
             let sum = graph.add(node.origin.clone(), name, node.op, &[x, weights])?;
             graph.replace(id, node.origin, Op::ChannelAffine(map), &[sum])?;
         } else if let Some((source, map)) = affine(graph, id) {
-            place(graph, &mut names, id, node, source, map)?;
+            let origin = graph.node(id).origin.clone();
+            place(graph, &mut names, id, origin, source, map)?;
         }
     }
     graph.remove_dead();
@@ -39,7 +40,7 @@ fn place(
     graph: &mut Graph,
     names: &mut FreshNames,
     id: NodeIndex,
-    node: Node,
+    made_by: Origin,
     source: NodeIndex,
     map: ChannelAffine,
 ) -> Result<(), TypeError> {
@@ -47,11 +48,10 @@ fn place(
         let composed = compose(first, &map);
         if is_finite(&composed) {
             let origin = graph.inputs(source)[0];
-            return graph.replace(id, node.origin, Op::ChannelAffine(composed), &[origin]);
+            return graph.replace(id, made_by, Op::ChannelAffine(composed), &[origin]);
         }
     }
-    let above = graph.node(source).clone();
-    let reshapes = matches!(above.op, Op::Flatten { .. } | Op::Reshape { .. });
+    let reshapes = matches!(graph.node(source).op, Op::Flatten { .. } | Op::Reshape { .. });
     if reshapes
         && graph.only_reader(source) == Some(id)
         && let Some((multiplier, offset)) = uniform(&map)
@@ -63,11 +63,12 @@ fn place(
                 offset: vec![offset; channels],
             };
             let name = names.next(graph, source, "mapped");
-            let mapped = graph.add(node.origin.clone(), name, Op::ChannelAffine(map), &[origin])?;
+            let above = graph.node(source).clone();
+            let mapped = graph.add(made_by, name, Op::ChannelAffine(map), &[origin])?;
             return graph.replace(id, above.origin, above.op, &[mapped]);
         }
     }
-    graph.replace(id, node.origin, Op::ChannelAffine(map), &[source])
+    graph.replace(id, made_by, Op::ChannelAffine(map), &[source])
 }
 
 /// The tensor and the map that `id` applies to it, if it is one.

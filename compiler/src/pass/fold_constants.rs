@@ -26,6 +26,8 @@ pub fn fold_constants(graph: &mut Graph, _: &mut PassContext) -> Result<(), Type
         };
         if let Some(op) = folded {
             graph.replace(id, node.origin.clone(), op, &[])?;
+            // Several copies of all weights are too much.
+            graph.empty_unread(input);
         }
     }
     graph.remove_dead();
@@ -72,21 +74,29 @@ fn fold(op: &Op, result: &Shape, x: &Tensor) -> Option<Op> {
 
 /// An operator that only moves elements, on a quantized constant.
 fn rearrange(op: &Op, result: &Shape, x: &QuantizedTensor) -> Option<Op> {
-    let mut moved = QuantizedTensor { shape: result.clone(), ..x.clone() };
-    match op {
+    let (values, axis) = match op {
         Op::Transpose { perm } => {
             let order = order(perm.as_deref(), x.shape.rank());
-            moved.values = transpose(&x.shape, &x.values, &order)?.1;
-            moved.axis = x.axis.and_then(|axis| order.iter().position(|&from| from == axis));
+            let axis = x.axis.and_then(|axis| order.iter().position(|&from| from == axis));
+            (transpose(&x.shape, &x.values, &order)?.1, axis)
         }
         Op::Flatten { .. } | Op::Reshape { .. } => {
-            if let Some(axis) = x.axis {
-                moved.axis = Some(same_dimension(&x.shape, axis, result)?);
-            }
+            let axis = match x.axis {
+                Some(axis) => Some(same_dimension(&x.shape, axis, result)?),
+                None => None,
+            };
+            (x.values.clone(), axis)
         }
         _ => return None,
-    }
-    Some(Op::QuantizedConstant(moved))
+    };
+    let (range, scale) = (x.range, x.scale.clone());
+    Some(Op::QuantizedConstant(QuantizedTensor {
+        shape: result.clone(),
+        values,
+        range,
+        scale,
+        axis,
+    }))
 }
 
 /// The dimension of `result` that holds the same elements as dimension `axis` of `x`, if there is one.

@@ -18,6 +18,9 @@ const TO_NCHW: [usize; 4] = [0, 3, 1, 2];
 /// If the graph does not fit the new input, which is a fault of this pass.
 pub fn input_layout(graph: &mut Graph, _: &mut PassContext) -> Result<(), TypeError> {
     for id in graph.topological() {
+        if !matches!(graph.node(id).op, Op::Input(_)) {
+            continue;
+        }
         let node = graph.node(id).clone();
         let Op::Input(mut input) = node.op else { continue };
         let Some((transpose, between)) = first_transpose(graph, id) else { continue };

@@ -36,15 +36,14 @@ fn lift(
     made: &mut Made,
     id: NodeIndex,
 ) -> Result<Vec<NodeIndex>, TypeError> {
-    let node = graph.node(id).clone();
     let above = graph.inputs(id).first().copied();
-    let (Op::DequantizeLinear(params), Some(above)) = (&node.op, above) else {
+    let (Op::DequantizeLinear(params), Some(above)) = (&graph.node(id).op, above) else {
         return Ok(Vec::new());
     };
-    let moved = graph.node(above).clone();
-    if params.axis.is_some() || !rearranges(&moved.op) {
+    if params.axis.is_some() || !rearranges(&graph.node(above).op) {
         return Ok(Vec::new());
     }
+    let [node, moved] = [id, above].map(|id| graph.node(id).clone());
     let (mut operands, mut lifted) = (Vec::new(), Vec::new());
     for source in graph.inputs(above) {
         let known = made.entry(source).or_default();

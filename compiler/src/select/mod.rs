@@ -18,7 +18,7 @@ pub mod variant;
 use crate::analysis::range::{NetworkFacts, field_sums};
 use crate::ilp::{Solution, SolveError, SolveLimits};
 use crate::kernel::conv_coefficient::{Candidate, LinearTask};
-use crate::kernel::packing::{PackingRule, packings};
+use crate::kernel::packing::{FieldSums, PackingRule, packings};
 use crate::kernel::price::{Price, Resources, Weights, row_price};
 use crate::kernel::shared_requests::{Terms, joined_term};
 use crate::lower::assign_domains::{LinearSteps, Lowered};
@@ -263,11 +263,13 @@ fn candidates(
     let mut rejected = Vec::with_capacity(steps.len());
     let mut tasks = Vec::with_capacity(steps.len());
     for step in steps.iter().chain(&sharing.steps) {
-        let mut packed = Vec::new();
+        let mut all = Vec::new();
         let mut without = Vec::new();
+        let sums = if rules.is_empty() { None } else { step.sums(network, options.acc_strategy) };
         for &rule in rules {
-            match step.packings(network, rule, options.acc_strategy) {
-                Ok(found) => packed.extend(found),
+            let packed = |sums| packings(&step.op, step.operand, sums, rule);
+            match sums.map_or(Ok(Vec::new()), packed) {
+                Ok(found) => all.extend(found),
                 Err(why) => {
                     let is_noted = is_forced && step.terms.len() == 1;
                     notes.extend(is_noted.then(|| step.not_packed(&why)));
@@ -277,7 +279,7 @@ fn candidates(
         }
         rejected.push(without);
         let task = |packing| step.task(packing, margin, restriction);
-        let packed = packed.into_iter().map(task);
+        let packed = all.into_iter().map(task);
         if is_forced && packed.len() > 0 {
             tasks.push(packed.collect());
         } else {
@@ -337,22 +339,14 @@ impl LinearStep<'_> {
         }
     }
 
-    /// The packings that may be tried.
-    fn packings(
-        &self,
-        network: &IntegerNetwork,
-        rule: PackingRule,
-        strategy: AccStrategy,
-    ) -> Result<Vec<Packing>, String> {
-        if rule == PackingRule::None {
-            return Ok(Vec::new());
-        }
+    /// Widths of the sums that packed layers have in their fields.
+    fn sums(&self, network: &IntegerNetwork, strategy: AccStrategy) -> Option<FieldSums> {
         let (Some(term), Domain::Client { range } | Domain::Arithmetic { range, .. }) =
             (joined_term(network, &self.terms), self.operand.domain)
         else {
-            return Ok(Vec::new());
+            return None;
         };
-        packings(&self.op, self.operand, field_sums(&term, range, strategy), rule)
+        Some(field_sums(&term, range, strategy))
     }
 
     fn not_packed(&self, why: &str) -> String {

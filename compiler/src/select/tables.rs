@@ -24,32 +24,38 @@ use std::collections::HashMap;
 /// Most operands of a table.
 const MAX_OPERANDS: usize = 2;
 
-/// The network with tables in the place of the sums that cost more; layers keep their numbers.
+/// The network with tables in the place of the sums that cost more, and its facts; layers keep their
+/// numbers.
 ///
 /// # Errors
 /// As [`network_facts`].
 pub fn tabulate_sums(
     network: &IntegerNetwork,
     options: &PlanOptions,
-) -> Result<IntegerNetwork, Diagnostics> {
-    let facts = network_facts(network, options.acc_strategy, options.rounding)?;
+) -> Result<(IntegerNetwork, NetworkFacts), Diagnostics> {
+    let mut facts = network_facts(network, options.acc_strategy, options.rounding)?;
     let tables = |(index, layer): (usize, &IntegerLayer)| Some((index, table_of(layer, &facts)?));
     let tables: Vec<_> = network.layers.iter().enumerate().filter_map(tables).collect();
     let mut chosen = network.clone();
     if tables.is_empty() {
-        return Ok(chosen);
+        return Ok((chosen, facts));
     }
     // What cannot be lowered is reported where the choice is made.
     let mut prices = Prices::new(options);
-    let Some(mut least) = prices.price(&chosen) else { return Ok(chosen) };
+    let Some(mut least) = prices.price(&chosen, &facts) else { return Ok((chosen, facts)) };
     for (index, table) in tables {
+        // A table takes the values of its sum, so the facts of other layers stay.
         let sum = std::mem::replace(&mut chosen.layers[index].op, IntegerOp::Table(table));
-        match prices.price(&chosen).filter(|&price| price < least) {
+        let of_sum = facts.sums[index].take();
+        match prices.price(&chosen, &facts).filter(|&price| price < least) {
             Some(price) => least = price,
-            None => chosen.layers[index].op = sum,
+            None => {
+                chosen.layers[index].op = sum;
+                facts.sums[index] = of_sum;
+            }
         }
     }
-    Ok(chosen)
+    Ok((chosen, facts))
 }
 
 /// The table of a sum, if it is the function of few bits.
@@ -106,11 +112,9 @@ impl<'a> Prices<'a> {
     }
 
     /// Of the requantizations, conversions and tables of a network; `None` if it cannot be lowered.
-    fn price(&mut self, network: &IntegerNetwork) -> Option<f64> {
-        let PlanOptions { acc_strategy, rounding, reveal, .. } = *self.options;
-        let facts = network_facts(network, acc_strategy, rounding).ok()?;
-        let program =
-            assign_domains(network, &facts, &LinearSteps::default(), reveal).ok()?.program;
+    fn price(&mut self, network: &IntegerNetwork, facts: &NetworkFacts) -> Option<f64> {
+        let reveal = self.options.reveal;
+        let program = assign_domains(network, facts, &LinearSteps::default(), reveal).ok()?.program;
         Some(program.graph.node_indices().filter_map(|node| self.step(&program, node)).sum())
     }
 

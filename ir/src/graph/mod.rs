@@ -14,7 +14,7 @@ pub mod verify;
 
 pub use petgraph::stable_graph::NodeIndex;
 
-use crate::tensor::TensorType;
+use crate::tensor::{IntType, Shape, Tensor, TensorType};
 use infer::TypeError;
 use op::Op;
 use petgraph::Direction;
@@ -216,6 +216,17 @@ impl Graph {
         let read = self.nodes.edges_directed(id, Direction::Outgoing).next().is_some();
         if !read && !self.outputs.contains(&id) {
             self.nodes.remove_node(id);
+        }
+    }
+
+    /// Forgets what node `id` holds if nothing reads it and it is not an output of the graph. It is left
+    /// to [`Graph::remove_dead`], so that nodes which are added later have the same indices.
+    pub fn empty_unread(&mut self, id: NodeIndex) {
+        if self.readers(id).is_empty() && !self.outputs.contains(&id) {
+            let nothing = Tensor::int(Shape::scalar(), IntType::unsigned(1), vec![0]);
+            let node = &mut self.nodes[id];
+            node.ty = nothing.ty();
+            node.op = Op::Constant(nothing);
         }
     }
 

@@ -130,17 +130,20 @@ fn encode<T: Serialize, const LIMIT: usize>(
     magic: [u8; 8],
     value: &T,
 ) -> Result<(Vec<u8>, PlanDigest), CodecError> {
-    let payload = bincode::serde::encode_to_vec(value, bincode::config::standard())
+    // The header is filled in last: a payload of weights is too large to be moved behind one.
+    let mut bytes = vec![0; HEADER_BYTES];
+    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .map_err(|error| CodecError::Payload(error.to_string()))?;
-    if payload.len() > LIMIT {
-        return Err(CodecError::TooLarge { found: payload.len() as u64, limit: LIMIT as u64 });
+    let length = bytes.len() - HEADER_BYTES;
+    if length > LIMIT {
+        return Err(CodecError::TooLarge { found: length as u64, limit: LIMIT as u64 });
     }
-    let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    let digest = digest(&bytes, &payload);
-    bytes.extend_from_slice(&digest.0);
-    bytes.extend_from_slice(&payload);
+    let mut head = magic.to_vec();
+    head.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    head.extend_from_slice(&(length as u64).to_le_bytes());
+    let digest = digest(&head, &bytes[HEADER_BYTES..]);
+    head.extend_from_slice(&digest.0);
+    bytes[..HEADER_BYTES].copy_from_slice(&head);
     Ok((bytes, digest))
 }
 

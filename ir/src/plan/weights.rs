@@ -75,10 +75,8 @@ impl LinearWeights {
     /// On weights that passed [`ServerWeights::check`] nothing wraps.
     pub fn folded(&self) -> impl Iterator<Item = i64> {
         let per_channel = self.weights.len() / self.multipliers.len().max(1);
-        self.weights
-            .iter()
-            .enumerate()
-            .map(move |(i, &w)| i64::from(w).wrapping_mul(self.multipliers[i / per_channel]))
+        let kernels = self.weights.chunks(per_channel.max(1)).zip(&self.multipliers);
+        kernels.flat_map(|(weights, &m)| weights.iter().map(move |&w| i64::from(w).wrapping_mul(m)))
     }
 }
 
@@ -216,17 +214,19 @@ impl LinearWeights {
                 1_i128 << field_bits.saturating_sub(2).min(100)
             }
         };
-        let folded: Vec<i64> = self.folded().collect();
+        let fan_in = step.op.geometry.fan_in().max(1);
         let ends = [range.lo.min(0), range.hi.max(0)].map(i128::from);
         let mut sums = vec![[0_i128; 2]; step.op.geometry.out_channels];
         let mut add = |index: usize| {
-            let products = ends.map(|x| x * i128::from(folded[index]));
-            let sum = &mut sums[index / step.op.geometry.fan_in().max(1)];
+            let kernel = index / fan_in;
+            let folded = i64::from(self.weights[index]).wrapping_mul(self.multipliers[kernel]);
+            let products = ends.map(|x| x * i128::from(folded));
+            let sum = &mut sums[kernel];
             sum[0] += products[0].min(products[1]);
             sum[1] += products[0].max(products[1]);
         };
         if step.op.packing.planes_per_coefficient() == 1 {
-            (0..folded.len()).for_each(&mut add);
+            (0..self.weights.len()).for_each(&mut add);
         } else {
             let placer = WeightPlacer::new(&step.layout);
             let LayoutCounts { rows, input_tiles, .. } = *placer.counts();
@@ -242,9 +242,12 @@ impl LinearWeights {
     #[must_use]
     pub fn norm_squared(&self, step: &LinearStep<'_>) -> f64 {
         let per_kernel = step.op.geometry.fan_in().max(1);
-        let squares: Vec<f64> = self.folded().map(|w| w as f64 * w as f64).collect();
-        let norms: Vec<f64> =
-            squares.chunks(per_kernel).map(|kernel| kernel.iter().sum()).collect();
+        let norm = |(weights, &m): (&[i32], &i64)| -> f64 {
+            let folded = weights.iter().map(|&w| i64::from(w).wrapping_mul(m) as f64);
+            folded.map(|w| w * w).sum()
+        };
+        let kernels = self.weights.chunks(per_kernel).zip(&self.multipliers);
+        let norms: Vec<f64> = kernels.map(norm).collect();
         step.layout.largest_norm_squared(&norms)
     }
 }

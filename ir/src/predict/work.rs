@@ -3,7 +3,7 @@
 //! The times by themselves are closed forms of what [`super::timeline`] simulates, for a step that waits
 //! neither for random OTs nor for cores that another step uses.
 
-use super::profile::BitCosts;
+use super::profile::{BitCosts, KeySwitchCosts, RingCosts};
 use super::{CostProfile, Situation};
 use crate::layout::LayoutCounts;
 use crate::params::RlweParams;
@@ -25,6 +25,43 @@ pub struct LinearWork {
     pub share_us: f64,
     /// The server transforms the weights: once a session if they are kept.
     pub weights_us: f64,
+}
+
+/// Times of linear steps with one parameter set.
+#[derive(Clone, Debug)]
+pub struct LinearCosts {
+    ring: RingCosts,
+    switch: KeySwitchCosts,
+}
+
+impl LinearCosts {
+    /// The work of a step with `counts` polynomials, whose requests have `window` coefficients that travel.
+    #[must_use]
+    pub fn work(&self, counts: &LayoutCounts, window: usize) -> LinearWork {
+        let Self { ring, switch } = self;
+        let [requests, responses, leaves, products, weights, switches] = [
+            counts.requests(),
+            counts.responses(),
+            counts.leaves(),
+            counts.products(),
+            counts.weights(),
+            counts.key_switches(),
+        ]
+        .map(|count| count as f64);
+        let merged = counts.merged_responses() as f64;
+        let of_window = |nanoseconds: f64| nanoseconds * window as f64 / 1000.0;
+        LinearWork {
+            encrypt_us: requests * (ring.encrypt_us + of_window(ring.encrypt_coefficient_ns)),
+            decode_us: requests * (ring.decode_us + of_window(ring.decode_coefficient_ns)),
+            respond_us: (responses - merged) * ring.respond_us
+                + merged * ring.merge_us
+                + switches * switch.switch_us
+                + leaves * ring.sum_us
+                + products * ring.product_us,
+            share_us: responses * ring.share_us,
+            weights_us: weights * ring.weight_us,
+        }
+    }
 }
 
 /// One of the two halves of a linear step: messages that one party makes and the other reads, batch by
@@ -142,30 +179,15 @@ impl CostProfile {
         counts: &LayoutCounts,
         window: usize,
     ) -> LinearWork {
+        self.linear_costs(params).work(counts, window)
+    }
+
+    /// Times of linear steps with `params`, for the work of many.
+    #[must_use]
+    pub fn linear_costs(&self, params: &RlweParams) -> LinearCosts {
         let ring = self.ring(params);
         let switch = ring.key_switch(params).unwrap_or_default();
-        let [requests, responses, leaves, products, weights, switches] = [
-            counts.requests(),
-            counts.responses(),
-            counts.leaves(),
-            counts.products(),
-            counts.weights(),
-            counts.key_switches(),
-        ]
-        .map(|count| count as f64);
-        let merged = counts.merged_responses() as f64;
-        let of_window = |nanoseconds: f64| nanoseconds * window as f64 / 1000.0;
-        LinearWork {
-            encrypt_us: requests * (ring.encrypt_us + of_window(ring.encrypt_coefficient_ns)),
-            decode_us: requests * (ring.decode_us + of_window(ring.decode_coefficient_ns)),
-            respond_us: (responses - merged) * ring.respond_us
-                + merged * ring.merge_us
-                + switches * switch.switch_us
-                + leaves * ring.sum_us
-                + products * ring.product_us,
-            share_us: responses * ring.share_us,
-            weights_us: weights * ring.weight_us,
-        }
+        LinearCosts { ring, switch }
     }
 
     /// Processor time of client and server for interactive steps on bits, in microseconds.

@@ -8,7 +8,7 @@ use heq_ir::geometry::{Chw, ConvGeometry, Window};
 use heq_ir::graph::NodeIndex;
 use heq_ir::graph::op::{AveragePool, BinaryOp, ChannelAffine, Op};
 use heq_ir::integer::InputMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Most parts of a sum: there are never that many branches.
 const MAX_PARTS: usize = 256;
@@ -31,8 +31,9 @@ pub(super) enum Part {
     Linear {
         value: Value,
         geometry: ConvGeometry,
-        /// Weights `[K, C/G, R, S]` with their width in bits.
-        weights: Rc<(Vec<i32>, u32)>,
+        /// Weights `[K, C/G, R, S]`, of `weight_bits` bits.
+        weights: Arc<Vec<i32>>,
+        weight_bits: u32,
         factors: Vec<f64>,
     },
     /// `factors[k]*x[k]`.

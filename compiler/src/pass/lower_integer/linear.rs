@@ -8,12 +8,12 @@ use super::expression::{Expression, Part};
 use super::{Faults, Known, Lowering, Value, ValueKind, chw, fault, place};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::geometry::{ConvGeometry, Window};
-use heq_ir::graph::op::{Op, QuantizedTensor};
+use heq_ir::graph::op::Op;
 use heq_ir::graph::{Graph, NodeIndex};
 use heq_ir::integer::IntRange;
 use heq_ir::secure::MAX_WEIGHT_BITS;
-use heq_ir::tensor::transpose;
-use std::rc::Rc;
+use heq_ir::tensor::{Shape, transpose};
+use std::sync::Arc;
 
 /// Weights `[K, C/G, R, S]`.
 struct Weights {
@@ -65,10 +65,15 @@ impl Lowering<'_> {
         let out_channels = shape.channels;
         let geometry = ConvGeometry { input: value.shape, out_channels, window, groups };
         let factors = weights.scales.iter().map(|scale| value.scale * scale).collect();
-        let weights = Rc::new((weights.values, weights.bits));
         Ok(Known::Sum(Expression {
             shape,
-            parts: vec![Part::Linear { value, geometry, weights, factors }],
+            parts: vec![Part::Linear {
+                value,
+                geometry,
+                weights: Arc::new(weights.values),
+                weight_bits: weights.bits,
+                factors,
+            }],
             offset: vec![0.0; out_channels],
             named: Some(id),
         }))
@@ -137,12 +142,15 @@ fn weights(graph: &Graph, linear: NodeIndex) -> Result<Weights, Diagnostic> {
         ));
     }
     let by_rows = matches!(node.op, Op::Conv(_) | Op::Gemm { trans_b: true });
-    let (tensor, axis) = if by_rows {
-        (tensor.clone(), tensor.axis)
+    // The range fits 9 bits, so no value is lost.
+    let values = tensor.values.iter().filter_map(|&value| i32::try_from(value).ok()).collect();
+    let (shape, values, axis) = if by_rows {
+        (tensor.shape.clone(), values, tensor.axis)
     } else {
-        (transposed(tensor), tensor.axis.map(|axis| 1 - axis.min(1)))
+        let (shape, values) = transposed(&tensor.shape, values);
+        (shape, values, tensor.axis.map(|axis| 1 - axis.min(1)))
     };
-    let channels = tensor.shape.dims()[0];
+    let channels = shape.dims()[0];
     let scales = match axis {
         None => tensor.scale.repeat(channels),
         Some(0) => tensor.scale.clone(),
@@ -153,17 +161,12 @@ fn weights(graph: &Graph, linear: NodeIndex) -> Result<Weights, Diagnostic> {
             ));
         }
     };
-    // The range fits 9 bits, so no value is lost.
-    let values = tensor.values.iter().filter_map(|&value| i32::try_from(value).ok()).collect();
     Ok(Weights { values, bits, scales })
 }
 
 /// A matrix with rows and columns exchanged.
-fn transposed(tensor: &QuantizedTensor) -> QuantizedTensor {
-    match transpose(&tensor.shape, &tensor.values, &[1, 0]) {
-        Some((shape, values)) => QuantizedTensor { shape, values, ..tensor.clone() },
-        None => tensor.clone(),
-    }
+fn transposed(shape: &Shape, values: Vec<i32>) -> (Shape, Vec<i32>) {
+    transpose(shape, &values, &[1, 0]).unwrap_or_else(|| (shape.clone(), values))
 }
 
 /// Width of the narrowest two's complement type that holds a range.

@@ -15,6 +15,7 @@ use heq_ir::graph::op::{Quantizer, Rounding};
 use heq_ir::integer::{
     IntRange, IntegerOp, LinearTerm, Quantization, Requantize, ScaledTerm, SumOp, Term,
 };
+use std::sync::Arc;
 
 /// Width of the weight 1, in bits, signed.
 const UNIT_WEIGHT_BITS: u32 = 2;
@@ -147,12 +148,12 @@ fn scale_of_offsets(sum: &Expression, linear: &[Vec<f64>], scale: f64) -> f64 {
         return scale;
     }
     let largest = sum.parts.iter().map(|part| {
-        let Part::Linear { value, geometry, weights, factors } = part else { return 0.0 };
+        let Part::Linear { value, geometry, weight_bits, factors, .. } = part else { return 0.0 };
         let activation = value.range.lo.unsigned_abs().max(value.range.hi.unsigned_abs());
         let factor = factors.iter().map(|factor| factor.abs()).fold(0.0, f64::max) / scale;
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let products = geometry.fan_in() as f64 * activation as f64;
-        products * factor * power_of_two(i32::try_from(weights.1).unwrap_or(0) - 1)
+        products * factor * power_of_two(i32::try_from(*weight_bits).unwrap_or(0) - 1)
     });
     let largest = largest.fold(1.0, f64::max);
     let fits = |extra: &i32| {
@@ -219,9 +220,9 @@ fn terms(parts: &[Part], shift: i32) -> Option<Vec<Term>> {
         .iter()
         .map(|part| {
             Some(match part {
-                Part::Linear { geometry, weights, factors, .. } => {
-                    let (weights, bits) = &**weights;
-                    linear_term(*geometry, weights.clone(), *bits, at_shift(factors, shift)?)
+                Part::Linear { geometry, weights, weight_bits, factors, .. } => {
+                    let weights = Arc::clone(weights);
+                    linear_term(*geometry, weights, *weight_bits, at_shift(factors, shift)?)
                 }
                 Part::Channelwise { value, factors } => {
                     let channels = value.shape.channels;
@@ -231,7 +232,7 @@ fn terms(parts: &[Part], shift: i32) -> Option<Vec<Term>> {
                         window: Window::POINT,
                         groups: channels,
                     };
-                    let ones = vec![1; channels];
+                    let ones = Arc::new(vec![1; channels]);
                     linear_term(geometry, ones, UNIT_WEIGHT_BITS, at_shift(factors, shift)?)
                 }
                 Part::Scaled { value, window, factor } => Term::Scaled(ScaledTerm {
@@ -246,7 +247,7 @@ fn terms(parts: &[Part], shift: i32) -> Option<Vec<Term>> {
 
 fn linear_term(
     geometry: ConvGeometry,
-    weights: Vec<i32>,
+    weights: Arc<Vec<i32>>,
     weight_bits: u32,
     multipliers: Multipliers,
 ) -> Term {

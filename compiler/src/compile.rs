@@ -7,6 +7,7 @@ use crate::evaluate::evaluate;
 use crate::fixed::fixed_choices;
 use crate::lower::assign_domains::{LinearSteps, Lowered, assign_domains};
 use crate::lower::plan::{Compiled, PlanOptions, lower_plan};
+use crate::pass::batch::batch;
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pipeline::{ImportOptions, import};
 use crate::select::limits::{Bounds, Figures, InferenceCost, Limit, least_objective};
@@ -165,6 +166,7 @@ pub fn compile_calibrated(
     // Nothing overflows in the widest plan, so what it computes are the exact sums.
     let mut widest = options.clone();
     widest.acc_strategy = AccStrategy::WeightAware;
+    widest.batch = 1;
     widest.search.limits = Limits::default();
     let planned = plan_network(network, &widest, Widths::Given)?;
     let Compiled { plan, weights, .. } = &planned.compiled;
@@ -230,6 +232,7 @@ fn plan_network(
     widths: Widths<'_>,
 ) -> Result<Planned, Diagnostics> {
     check_budget(network, options)?;
+    let network = &batch(network, options.batch, options.reveal)?;
     let limits = &options.search.limits;
     let figures = |planned: &Planned| Figures::of(&planned.compiled.plan, &options.search);
     let is_kept = |planned: &Planned| figures(planned).exceeded(limits).is_empty();

@@ -93,7 +93,7 @@ fn describe(plan: &Plan, index: usize) -> String {
         | LayerKind::Table { .. }
         | LayerKind::View(_)
         | LayerKind::Reshape(_)
-        | LayerKind::Concat
+        | LayerKind::Concat { .. }
         | LayerKind::ToBoolean { .. }
         | LayerKind::Open
         | LayerKind::Top { .. } => kernel.to_owned(),

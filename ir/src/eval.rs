@@ -49,7 +49,7 @@ pub enum EvalError {
     Weights,
 }
 
-/// Evaluates a plan on the quantized input `x: [C, H, W]`, zero point removed.
+/// Evaluates a plan on the quantized input `x: [B*C, H, W]` of all its samples, zero point removed.
 ///
 /// # Errors
 /// [`EvalError`] if the input or the weights do not fit the plan.
@@ -94,7 +94,7 @@ fn run(
     observe: &mut dyn FnMut(usize, &[i64]),
     round: &mut dyn FnMut(usize, &mut [i64]) -> bool,
 ) -> Result<Evaluation, EvalError> {
-    let expected = plan.spec().input.shape.len();
+    let expected = plan.input_len();
     if x.len() != expected {
         return Err(EvalError::InputLength { expected, found: x.len() });
     }
@@ -157,7 +157,7 @@ fn run(
                 let pick = |source: Option<usize>| source.and_then(|at| first.get(at)).copied();
                 sources.into_iter().map(|source| pick(source).unwrap_or(0)).collect()
             }
-            LayerKind::Concat => operands.concat(),
+            &LayerKind::Concat { batch } => concatenated(&operands, batch),
             LayerKind::Top { k } => {
                 let mut indices: Vec<usize> = (0..first.len()).collect();
                 indices.sort_by_key(|&index| (std::cmp::Reverse(first[index]), index));
@@ -215,6 +215,18 @@ fn table_indices(types: &[ValueType], operands: &[&[i64]]) -> Option<Vec<usize>>
         shift += bits;
     }
     Some(indices)
+}
+
+/// All operands one after the other, sample by sample.
+fn concatenated(operands: &[&[i64]], batch: usize) -> Vec<i64> {
+    let of_sample = |sample: usize| {
+        let part = move |operand: &&[i64]| {
+            let size = operand.len() / batch.max(1);
+            operand[sample * size..(sample + 1) * size].to_vec()
+        };
+        operands.iter().flat_map(part)
+    };
+    (0..batch).flat_map(of_sample).collect()
 }
 
 fn linear(op: &LinearOp, weights: &LinearWeights, x: &[i64]) -> Vec<i64> {

@@ -120,7 +120,7 @@ fn every_rule_is_checked() {
             spec.rlwe.push(RlweSpec::new(8192, 61));
         }),
         ("never read", |spec| {
-            let kind = LayerKind::Concat;
+            let kind = LayerKind::Concat { .. };
             let layer = heq_ir::plan::Layer { kind, ..spec.layers[0].clone() };
             let last = spec.layers.len() - 1;
             spec.layers.insert(last, layer);

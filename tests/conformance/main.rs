@@ -351,7 +351,7 @@ fn rearranged_values_are_converted_where_it_costs_least() {
     let slice = |builder: &mut Builder, value: Value| {
         let axis = |source, step| ViewAxis { source, start: 0, step };
         let axes = [axis(0, 1), axis(1, 2), axis(2, 1)];
-        builder.view(value, View { axes, output: Chw::new(2, 2, 4) });
+        builder.view(value, View { axes, output: Chw::new(2, 2, 4), batch: 1 });
     };
     check(slice, &["view", "to-arithmetic", "reshape", "linear", "open"]);
     let both = |builder: &mut Builder, value: Value| {

@@ -10,6 +10,7 @@
 )]
 
 pub mod absorb_pads;
+pub mod batch;
 pub mod drop_probabilities;
 pub mod elide_branch_quantizers;
 pub mod fold_affine;

@@ -301,6 +301,6 @@ fn choices(kind: &LayerKind) -> Value {
         LayerKind::ToArithmetic { bits, form } => json!({"share_bits": bits, "form": form}),
         LayerKind::ToBoolean { bits, lo } => json!({"bits": bits, "lo": lo}),
         LayerKind::Top { k } => json!({"k": k}),
-        LayerKind::Reshape(_) | LayerKind::Concat | LayerKind::Open => json!({}),
+        LayerKind::Reshape(_) | LayerKind::Concat { .. } | LayerKind::Open => json!({}),
     }
 }

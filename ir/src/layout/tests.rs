@@ -13,7 +13,7 @@ const GARBAGE: i128 = 1 << 70;
 
 fn geometry(input: [usize; 3], k: usize, window: Window, groups: usize) -> ConvGeometry {
     let [c, height, width] = input;
-    ConvGeometry { input: Chw::new(c, height, width), out_channels: k, window, groups }
+    ConvGeometry { input: Chw::new(c, height, width), out_channels: k, window, groups, batch: 1 }
 }
 
 fn dense(kernel: usize, stride: usize, pad: usize) -> Window {
@@ -166,7 +166,7 @@ fn tile(
     [planes, kernels]: [usize; 2],
     merge_levels: u32,
 ) -> ConvTile {
-    ConvTile { output, groups, placement, planes, kernels, merge_levels }
+    ConvTile { output, groups, placement, planes, kernels, merge_levels, samples: 1 }
 }
 
 /// Cases with the smallest ring degree that they fit.
@@ -306,6 +306,7 @@ proptest! {
             planes: pick(3, planes.unwrap()),
             kernels: pick(4, outputs),
             merge_levels: 0,
+            samples: 1,
         };
         let used = (tile.planes * tile.dense_groups()).next_power_of_two();
         tile.merge_levels = u32::from(part[5] / 2) % (used.trailing_zeros() + 1);

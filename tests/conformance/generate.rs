@@ -187,7 +187,7 @@ impl Builder {
             Chw { channels, ..inputs[0].shape },
             range,
             client,
-            IntegerOp::Concat { .. },
+            IntegerOp::Concat { batch: 1 },
         )
     }
 

@@ -8,6 +8,7 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+mod batch;
 mod generate;
 mod reference;
 mod reveal;
@@ -98,7 +99,9 @@ fn check_run(
     let evaluated =
         evaluate_plan(&compiled.plan, &compiled.weights, &inputs, None, &mut |_| {}).unwrap();
     assert_eq!(evaluated.overflows(), overflows, "{name}");
-    let cost = compiled.plan.cost(3);
+    let inferences = samples.len().div_ceil(compiled.plan.batch());
+    assert_eq!(stats.inferences as usize, inferences, "{name}");
+    let cost = compiled.plan.cost(stats.inferences);
     for (index, (predicted, measured)) in cost.layers.iter().zip(&stats.layers).enumerate() {
         assert_eq!(
             (predicted.bytes_up, predicted.bytes_down, predicted.flights),

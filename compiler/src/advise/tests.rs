@@ -153,7 +153,7 @@ fn a_bit_less_is_the_same_function_of_even_values() {
         vec![
             doubled("a"),
             doubled("b"),
-            layer("c", &[1, 2], IntegerOp::Concat { .. }),
+            layer("c", &[1, 2], IntegerOp::Concat { batch: 1 }),
             result(3, joined),
         ],
         &[0, 1],

@@ -10,7 +10,6 @@
 )]
 
 pub mod absorb_pads;
-pub mod batch;
 pub mod drop_probabilities;
 pub mod elide_branch_quantizers;
 pub mod fold_affine;

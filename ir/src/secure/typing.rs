@@ -426,10 +426,8 @@ impl Rules {
     }
 
     fn concat(self, batch: usize, operands: &[ValueType]) -> Result<ValueType, TypeError> {
-        let holds = |operand: &&ValueType| operand.shape.channels.checked_rem(batch) != Some(0);
-        if let Some(operand) = operands.iter().find(holds) {
-            return Err(self.shape(operand.shape));
-        }
+        let is_whole = |operand: &ValueType| operand.shape.channels.checked_rem(batch) == Some(0);
+        self.require(operands.iter().all(is_whole), "samples do not divide the channels")?;
         let mut operands = operands.iter();
         let first = operands.next().ok_or(self.parameter("the operand is missing"))?;
         let mut result = *first;
@@ -456,12 +454,10 @@ impl Rules {
                 (_, domain) => return Err(self.domain(domain)),
             };
         }
-        match result.domain {
-            Domain::Client { .. } | Domain::Arithmetic { .. } | Domain::Boolean { .. } => {
-                Ok(result)
-            }
-            Domain::Accumulator { .. } | Domain::Revealed => Err(self.domain(result.domain)),
+        if let domain @ (Domain::Accumulator { .. } | Domain::Revealed) = result.domain {
+            return Err(self.domain(domain));
         }
+        Ok(result)
     }
 }
 

@@ -75,7 +75,7 @@ pub fn check(
 
 fn layers(network: &IntegerNetwork, first: &Graph, last: &Graph) -> Vec<CheckedLayer> {
     let patterns = Patterns::new(network, first, last);
-    let input = (network.input.shape, Some(network.input.quantization.range));
+    let input = (network.input_shape(), Some(network.input.quantization.range));
     let mut values: Vec<(Chw, Option<IntRange>)> = vec![input];
     let mut layers = Vec::with_capacity(network.layers.len());
     for (index, layer) in network.layers.iter().enumerate() {
@@ -89,7 +89,7 @@ fn layers(network: &IntegerNetwork, first: &Graph, last: &Graph) -> Vec<CheckedL
             | IntegerOp::Table(_)
             | IntegerOp::View(_)
             | IntegerOp::Reshape(_)
-            | IntegerOp::Concat => None,
+            | IntegerOp::Concat { .. } => None,
         };
         let linear = || sum.into_iter().flat_map(SumOp::linear_terms).map(|(_, term)| term);
         let bits = operands.iter().map(|(_, range)| range.map(IntRange::bits));
@@ -121,7 +121,7 @@ fn result(layer: &IntegerLayer, operands: &[(Chw, Option<IntRange>)]) -> (Chw, O
         IntegerOp::Table(table) => (shape, Some(table.output)),
         IntegerOp::View(view) => (view.output, range),
         IntegerOp::Reshape(shape) => (*shape, range),
-        IntegerOp::Concat => {
+        IntegerOp::Concat { .. } => {
             let channels = operands.iter().map(|(shape, _)| shape.channels).sum();
             let join = |a: Option<IntRange>, b: Option<IntRange>| {
                 Some(IntRange { lo: a?.lo.min(b?.lo), hi: a?.hi.max(b?.hi) })
@@ -148,7 +148,7 @@ fn kernel(op: &IntegerOp, operands: &[(Chw, Option<IntRange>)]) -> String {
         }
         IntegerOp::View(_) => "view".into(),
         IntegerOp::Reshape(_) => "reshape".into(),
-        IntegerOp::Concat => format!("concatenation of {}", operands.len()),
+        IntegerOp::Concat { .. } => format!("concatenation of {}", operands.len()),
     }
 }
 

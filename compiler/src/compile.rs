@@ -6,6 +6,7 @@ use crate::choices::Solver;
 use crate::evaluate::evaluate;
 use crate::fixed::fixed_choices;
 use crate::lower::assign_domains::{LinearSteps, Lowered, assign_domains};
+use crate::lower::batch::batch;
 use crate::lower::plan::{Compiled, Draft, PlanOptions, lower_plan};
 use crate::pass::elide_branch_quantizers::BranchQuantizers;
 use crate::pipeline::{ImportOptions, Imported, import};
@@ -173,6 +174,7 @@ fn draft(
     // Nothing overflows in the widest plan, so what it computes are the exact sums.
     let mut widest = options.clone();
     widest.acc_strategy = AccStrategy::WeightAware;
+    widest.batch = 1;
     widest.search.limits = Limits::default();
     let Planned { draft, sums, .. } = plan_network(network, &widest, Widths::Given)?;
     let Compiled { plan, weights, .. } = draft.complete(network.clone())?;
@@ -239,6 +241,7 @@ fn plan_network(
     widths: Widths<'_>,
 ) -> Result<Planned, Diagnostics> {
     check_budget(network, options)?;
+    let network = &batch(network, options.batch, options.reveal)?;
     let limits = &options.search.limits;
     let figures = |planned: &Planned| Figures::of(&planned.draft.plan, &options.search);
     let is_kept = |planned: &Planned| figures(planned).exceeded(limits).is_empty();

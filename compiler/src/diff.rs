@@ -93,14 +93,14 @@ fn describe(plan: &Plan, index: usize) -> String {
         | LayerKind::Table { .. }
         | LayerKind::View(_)
         | LayerKind::Reshape(_)
-        | LayerKind::Concat
+        | LayerKind::Concat { .. }
         | LayerKind::ToBoolean { .. }
         | LayerKind::Open
         | LayerKind::Top { .. } => kernel.to_owned(),
     }
 }
 
-fn header(plan: &Plan) -> [(&'static str, String); 8] {
+fn header(plan: &Plan) -> [(&'static str, String); 9] {
     let spec = plan.spec();
     [
         ("model", spec.model.clone()),
@@ -109,6 +109,7 @@ fn header(plan: &Plan) -> [(&'static str, String); 8] {
         ("rounding", spec.rounding.to_string()),
         ("random OTs by", spec.ot.to_string()),
         ("opened", plan.reveal().to_string()),
+        ("samples", plan.batch().to_string()),
         ("input", format!("{} {}", spec.input.name, spec.input.shape)),
         (
             "parameter sets",

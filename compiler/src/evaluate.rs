@@ -106,7 +106,7 @@ pub fn evaluate(
         overflows: 0,
         rounded: probe.rounded.map(|(_, step)| Rounded {
             dropped_bits: step.rounding.dropped_bits(),
-            elements: step.elements,
+            elements: step.elements / plan.batch(),
             predicted: step.probability,
             expected: 0.0,
         }),

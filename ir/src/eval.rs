@@ -9,8 +9,8 @@ mod linear;
 
 pub use linear::convolve;
 
-use crate::geometry::{Chw, Window};
-use crate::integer::IntRange;
+use crate::geometry::{Chw, ConvGeometry, Window};
+use crate::integer::{IntRange, View};
 use crate::plan::weights::{LinearWeights, ServerWeights, TableEntries};
 use crate::plan::{LayerKind, Plan};
 use crate::protocol::requantize::RequantizeWidths;
@@ -49,7 +49,8 @@ pub enum EvalError {
     Weights,
 }
 
-/// Evaluates a plan on the quantized input `x: [C, H, W]`, zero point removed.
+/// Evaluates a plan on the quantized input `x: [n*C, H, W]`, zero point removed, of n samples: one, or up to
+/// as many as the plan computes at once. All values are those of these samples.
 ///
 /// # Errors
 /// [`EvalError`] if the input or the weights do not fit the plan.
@@ -94,10 +95,7 @@ fn run(
     observe: &mut dyn FnMut(usize, &[i64]),
     round: &mut dyn FnMut(usize, &mut [i64]) -> bool,
 ) -> Result<Evaluation, EvalError> {
-    let expected = plan.spec().input.shape.len();
-    if x.len() != expected {
-        return Err(EvalError::InputLength { expected, found: x.len() });
-    }
+    let samples = Samples::of(plan, x)?;
     if weights.plan() != plan.digest() {
         return Err(EvalError::Weights);
     }
@@ -112,14 +110,16 @@ fn run(
         else {
             return Err(EvalError::Weights);
         };
+        let [from, to] = [from, to].map(|ty| ValueType { shape: samples.held(ty.shape), ..ty });
         let result = match &layer.kind {
             LayerKind::Linear { op, .. } => {
+                let op = &samples.linear(op);
                 let sums = linear(op, tensors.linear.next().ok_or(EvalError::Weights)?, first);
                 observe(index, &sums);
                 wrapped(sums, op.acc_bits)
             }
             LayerKind::Combine(op) => {
-                let sums = combine(op, to.shape, &operands);
+                let sums = combine(op, samples, to.shape, &operands);
                 observe(index, &sums);
                 wrapped(sums, op.acc_bits)
             }
@@ -153,11 +153,13 @@ fn run(
                 indices.iter().enumerate().map(look_up).collect()
             }
             LayerKind::View(view) => {
+                let output = samples.held(view.output);
+                let view = View { output, batch: samples.held, ..*view };
                 let sources = view.sources(from.shape).ok_or(EvalError::Weights)?;
                 let pick = |source: Option<usize>| source.and_then(|at| first.get(at)).copied();
                 sources.into_iter().map(|source| pick(source).unwrap_or(0)).collect()
             }
-            LayerKind::Concat => operands.concat(),
+            LayerKind::Concat { .. } => concatenated(&operands, samples.held),
             LayerKind::Top { k } => {
                 let mut indices: Vec<usize> = (0..first.len()).collect();
                 indices.sort_by_key(|&index| (std::cmp::Reverse(first[index]), index));
@@ -178,6 +180,37 @@ fn run(
         });
     }
     Ok(Evaluation { values })
+}
+
+/// How many of a plan's samples are evaluated.
+#[derive(Clone, Copy)]
+struct Samples {
+    held: usize,
+    batch: usize,
+}
+
+impl Samples {
+    /// Those that the input `x` holds: one or more, at most as many as the plan computes at once.
+    fn of(plan: &Plan, x: &[i64]) -> Result<Self, EvalError> {
+        let batch = plan.batch();
+        let of_one = (plan.input_len() / batch).max(1);
+        let held = x.len() / of_one;
+        if !(1..=batch).contains(&held) || x.len() != held * of_one {
+            return Err(EvalError::InputLength { expected: plan.input_len(), found: x.len() });
+        }
+        Ok(Self { held, batch })
+    }
+
+    /// The part of the plan's shape `all` that belongs to them.
+    fn held(self, all: Chw) -> Chw {
+        Chw { channels: all.channels / self.batch * self.held, ..all }
+    }
+
+    fn linear(self, op: &LinearOp) -> LinearOp {
+        let geometry = op.geometry;
+        let input = self.held(geometry.input);
+        LinearOp { geometry: ConvGeometry { input, batch: self.held, ..geometry }, ..*op }
+    }
 }
 
 /// The secret tensors that are not used up yet.
@@ -217,6 +250,18 @@ fn table_indices(types: &[ValueType], operands: &[&[i64]]) -> Option<Vec<usize>>
     Some(indices)
 }
 
+/// All operands one after the other, sample by sample.
+fn concatenated(operands: &[&[i64]], batch: usize) -> Vec<i64> {
+    let of_sample = |sample: usize| {
+        let part = move |operand: &&[i64]| {
+            let size = operand.len() / batch.max(1);
+            operand[sample * size..(sample + 1) * size].to_vec()
+        };
+        operands.iter().flat_map(part)
+    };
+    (0..batch).flat_map(of_sample).collect()
+}
+
 fn linear(op: &LinearOp, weights: &LinearWeights, x: &[i64]) -> Vec<i64> {
     let folded: Vec<i64> = weights.folded().collect();
     convolve(&op.geometry, &folded, &weights.bias, x)
@@ -227,7 +272,7 @@ fn wrapped(mut sums: Vec<i64>, bits: u32) -> Vec<i64> {
     sums
 }
 
-fn combine(op: &CombineOp, output: Chw, operands: &[&[i64]]) -> Vec<i64> {
+fn combine(op: &CombineOp, samples: Samples, output: Chw, operands: &[&[i64]]) -> Vec<i64> {
     let mut sum = vec![op.constant; output.len()];
     for (term, x) in op.terms.iter().zip(operands) {
         match term {
@@ -236,7 +281,8 @@ fn combine(op: &CombineOp, output: Chw, operands: &[&[i64]]) -> Vec<i64> {
                 add(&mut sum, x, term.factor);
             }
             CombineTerm::Scaled(term) => {
-                let sums = fold_windows(&term.window, term.input, output, x, 0, i64::wrapping_add);
+                let input = samples.held(term.input);
+                let sums = fold_windows(&term.window, input, output, x, 0, i64::wrapping_add);
                 add(&mut sum, &sums, term.factor);
             }
         }

@@ -114,19 +114,22 @@ impl Window {
     }
 }
 
-/// A convolution in G groups: `x: [C, H, W]`, `w: [K, C/G, R, S]`, `y: [K, OH, OW]`.
+/// A convolution in G groups of B samples: `x: [B*C, H, W]`, `w: [K, C/G, R, S]`, `y: [B*K, OH, OW]`.
 ///
-/// Output channel k reads the input channels of group `k / (K/G)`, of which there are `C/G`.
+/// Output channel k of a sample reads the input channels of group `k / (K/G)` of that sample, of which
+/// there are `C/G`. All samples have the same weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvGeometry {
-    /// Shape of the input.
+    /// Shape of the input, all samples one after the other along the channels.
     pub input: Chw,
-    /// Output channels K.
+    /// Output channels K of a sample.
     pub out_channels: usize,
     /// The window `[R, S]` with its strides, padding and dilation.
     pub window: Window,
     /// Groups G; divides C and K. 1 for an ordinary convolution, C for a depthwise one.
     pub groups: usize,
+    /// Samples B that are computed at once.
+    pub batch: usize,
 }
 
 impl ConvGeometry {
@@ -138,25 +141,34 @@ impl ConvGeometry {
             out_channels: outputs,
             window: Window::POINT,
             groups: 1,
+            batch: 1,
         }
     }
 
-    /// Shape `[K, OH, OW]` of the output, or `None` if the window does not fit the input or the
-    /// groups do not divide the channels.
+    /// Shape `[B*K, OH, OW]` of the output, or `None` if the window does not fit the input, the
+    /// groups do not divide the channels, or a size overflows.
     #[must_use]
     pub fn output(&self) -> Option<Chw> {
-        let divides = |channels: usize| channels.checked_rem(self.groups) == Some(0);
-        if !divides(self.input.channels) || !divides(self.out_channels) {
+        let all_groups = self.groups.checked_mul(self.batch)?;
+        let out_channels = self.out_channels.checked_mul(self.batch)?;
+        let divides = |channels: usize| channels.checked_rem(all_groups) == Some(0);
+        if !divides(self.input.channels) || !divides(out_channels) {
             return None;
         }
         let [height, width] = self.window.output(self.input.height, self.input.width)?;
-        Some(Chw::new(self.out_channels, height, width))
+        Some(Chw::new(out_channels, height, width))
+    }
+
+    /// Input channels of one sample, C, of a geometry that has an output.
+    #[must_use]
+    pub fn sample_channels(&self) -> usize {
+        self.input.channels / self.batch.max(1)
     }
 
     /// Input channels of one group, `C/G`, of a geometry that has an output.
     #[must_use]
     pub fn group_inputs(&self) -> usize {
-        self.input.channels / self.groups.max(1)
+        self.input.channels / self.groups.saturating_mul(self.batch).max(1)
     }
 
     /// Output channels of one group, `K/G`, of a geometry that has an output.

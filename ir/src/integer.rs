@@ -59,10 +59,21 @@ pub struct IntegerNetwork {
     pub name: String,
     /// The tensor that the client brings.
     pub input: NetworkInput,
+    /// Samples that are computed at once: the values hold them one after the other along the channels.
+    pub batch: usize,
     /// Layers in an order in which every value is made before it is read.
     pub layers: Vec<IntegerLayer>,
     /// The tensor that the client learns.
     pub output: NetworkOutput,
+}
+
+impl IntegerNetwork {
+    /// Shape of the first value: the input of all samples.
+    #[must_use]
+    pub fn input_shape(&self) -> Chw {
+        let Chw { channels, height, width } = self.input.shape;
+        Chw::new(channels.saturating_mul(self.batch), height, width)
+    }
 }
 
 /// The order in which the arrays that a user brings hold a sample.
@@ -120,7 +131,7 @@ impl InputMap {
 pub struct NetworkInput {
     /// ONNX name.
     pub name: String,
-    /// Shape without the batch dimension.
+    /// Shape of one sample, without the batch dimension.
     pub shape: Chw,
     /// How arrays that hold samples are arranged.
     pub layout: InputLayout,
@@ -209,8 +220,11 @@ pub enum IntegerOp {
     View(View),
     /// The same elements in row-major order as this shape.
     Reshape(Chw),
-    /// All inputs one after the other along the channels.
-    Concat,
+    /// All inputs one after the other along the channels, sample by sample.
+    Concat {
+        /// Samples that each input holds.
+        batch: usize,
+    },
 }
 
 /// A sum with the requantization that follows it.
@@ -326,14 +340,16 @@ impl TableOp {
     }
 }
 
-/// Picks elements: output `[i0, i1, i2]` is the input element whose position along dimension
+/// Picks elements of every sample: output `[i0, i1, i2]` is the input element whose position along dimension
 /// `axes[d].source` is `axes[d].start + i_d*axes[d].step`, or 0 where that is outside the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
     /// One for every dimension of the output; their sources are the three dimensions of the input.
     pub axes: [ViewAxis; 3],
-    /// Shape of the output.
+    /// Shape of the output, all samples one after the other along the channels.
     pub output: Chw,
+    /// Samples that input and output hold; divides the channels of both.
+    pub batch: usize,
 }
 
 /// How one dimension of a view walks along a dimension of its input.
@@ -349,11 +365,12 @@ pub struct ViewAxis {
 
 impl View {
     /// Whether an element of the output lies outside the input and is 0; `None` if the axes are not a
-    /// permutation, a step is 0, or a position overflows.
+    /// permutation, a step is 0, the samples do not divide the channels, or a position overflows.
     #[must_use]
     pub fn pads(&self, input: Chw) -> Option<bool> {
+        let (input, output) = (self.sample(input)?, self.sample(self.output)?);
         let extents = [input.channels, input.height, input.width];
-        let lengths = [self.output.channels, self.output.height, self.output.width];
+        let lengths = [output.channels, output.height, output.width];
         let mut seen = [false; 3];
         let mut pads = false;
         for (axis, length) in self.axes.iter().zip(lengths) {
@@ -370,9 +387,11 @@ impl View {
     }
 
     /// The index of the input element behind every output element in row-major order, `None` where
-    /// the output is 0; or `None` if the axes are not a permutation or a step is 0.
+    /// the output is 0; or `None` if the axes are not a permutation, a step is 0, or the samples do not
+    /// divide the channels.
     #[must_use]
     pub fn sources(&self, input: Chw) -> Option<Vec<Option<usize>>> {
+        let (input, output) = (self.sample(input)?, self.sample(self.output)?);
         let extents = [input.channels, input.height, input.width];
         let strides = [input.height.checked_mul(input.width)?, input.width, 1];
         let mut seen = [false; 3];
@@ -389,17 +408,26 @@ impl View {
         };
         let [channels, rows, columns] = &self.axes;
         let mut sources = Vec::with_capacity(self.output.checked_len()?);
-        for c in 0..self.output.channels {
-            let c = offset(channels, c);
-            for y in 0..self.output.height {
-                let y = offset(rows, y);
-                for x in 0..self.output.width {
-                    let x = offset(columns, x);
-                    sources.push(c.zip(y).zip(x).map(|((c, y), x)| c + y + x));
+        for sample in 0..self.batch {
+            let start = sample * input.checked_len()?;
+            for c in 0..output.channels {
+                let c = offset(channels, c);
+                for y in 0..output.height {
+                    let y = offset(rows, y);
+                    for x in 0..output.width {
+                        let x = offset(columns, x);
+                        sources.push(c.zip(y).zip(x).map(|((c, y), x)| start + c + y + x));
+                    }
                 }
             }
         }
         Some(sources)
+    }
+
+    /// Shape of one of the samples that `all` holds.
+    fn sample(&self, all: Chw) -> Option<Chw> {
+        (all.channels.checked_rem(self.batch)? == 0)
+            .then(|| Chw::new(all.channels / self.batch, all.height, all.width))
     }
 }
 
@@ -416,13 +444,13 @@ mod tests {
             ([axis(0, 0, 1), axis(2, 0, 1), axis(1, 1, -1)], (1, 3, 2), vec![3, 0, 4, 1, 5, 2]),
             ([axis(0, 0, 1), axis(1, -1, 1), axis(2, 1, 1)], (1, 2, 3), vec![9, 9, 9, 1, 2, 9]),
         ] {
-            let view = View { axes, output: Chw::new(output.0, output.1, output.2) };
+            let view = View { axes, output: Chw::new(output.0, output.1, output.2), batch: 1 };
             let found: Vec<usize> =
                 view.sources(input).unwrap().iter().map(|at| at.unwrap_or(9)).collect();
             assert_eq!(found, expected, "{axes:?}");
             assert_eq!(view.pads(input), Some(expected.contains(&9)), "{axes:?}");
         }
-        let twice = View { axes: [axis(0, 0, 1); 3], output: input };
+        let twice = View { axes: [axis(0, 0, 1); 3], output: input, batch: 1 };
         assert_eq!((twice.sources(input), twice.pads(input)), (None, None));
     }
 }

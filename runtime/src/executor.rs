@@ -52,7 +52,7 @@ const WRONG_VALUE: RunError =
 
 /// What this party brings to an inference.
 pub enum Contribution<'a> {
-    /// The client's quantized input `[C, H, W]`, zero point removed.
+    /// The client's quantized input `[B*C, H, W]`, zero point removed: all samples of the plan.
     Input(&'a [i64]),
     /// The server's weights.
     Weights(&'a PreparedServer),
@@ -77,9 +77,9 @@ impl Session<'_> {
         let last_reads = last_reads(self.plan.plan().layers());
         let input = match contribution {
             Contribution::Input(x) => x.iter().map(|x| x.cast_unsigned()).collect(),
-            Contribution::Weights(_) => vec![0; plan.spec().input.shape.len()],
+            Contribution::Weights(_) => vec![0; plan.input_len()],
         };
-        if input.len() != plan.spec().input.shape.len() {
+        if input.len() != plan.input_len() {
             return Err(RunError::Internal { what: "a sample has another length than the input" });
         }
         let mut values = vec![Value::Words(Zeroizing::new(input))];

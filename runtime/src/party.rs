@@ -7,10 +7,12 @@ use crate::session::{PreparedPlan, PreparedServer, Session};
 use crate::stats::{Measured, SessionStats};
 use heq_net::Channel;
 use std::time::Instant;
+use zeroize::Zeroizing;
 
-/// Runs the client on quantized `samples`; returns the integer outputs and what was measured.
+/// Runs the client on quantized `samples`, as many at once as the plan says; returns the integer outputs
+/// and what was measured. Where samples are left over the last is repeated beside them.
 ///
-/// **Security**: the client learns the outputs, the server learns how many there are.
+/// **Security**: the client learns the outputs, the server learns how many inferences there are.
 ///
 /// # Errors
 /// [`RunError`] if the peer is incompatible, goes away or breaks the protocol.
@@ -19,10 +21,17 @@ pub fn run_client(
     channel: Channel,
     samples: &[Vec<i64>],
 ) -> Result<(Vec<Vec<i64>>, SessionStats), RunError> {
-    let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
-    run(plan, Role::Client, channel, count, |index| {
-        samples.get(index).map(|sample| Contribution::Input(sample))
-    })
+    let checked = plan.plan();
+    let passes: Vec<Zeroizing<Vec<i64>>> = samples
+        .chunks(checked.batch())
+        .map(|samples| Zeroizing::new(checked.pass_input(samples)))
+        .collect();
+    let count = u32::try_from(passes.len()).unwrap_or(u32::MAX);
+    let (outputs, stats) = run(plan, Role::Client, channel, count, |index| {
+        passes.get(index).map(|input| Contribution::Input(input))
+    })?;
+    let outputs = outputs.iter().flat_map(|outputs| checked.sample_outputs(outputs));
+    Ok((outputs.take(samples.len()).collect(), stats))
 }
 
 /// Serves one session; returns what was measured.

@@ -123,6 +123,7 @@ impl SessionStats {
             "model": plan.spec().model,
             "link": link,
             "inferences": self.inferences,
+            "batch": plan.batch(),
             "setup": self.setup,
             "offline": Measured::default(),
             "online": self.online(),

@@ -85,6 +85,7 @@ impl Draw {
                 out_channels: groups * up_to(channels),
                 window,
                 groups,
+                batch: 1,
             };
             if geometry.output().is_some() {
                 return geometry;
@@ -102,6 +103,7 @@ impl Draw {
             planes: self.number(1, planes),
             kernels: self.number(1, geometry.group_outputs()),
             merge_levels: self.bits(0, levels),
+            samples: 1,
         })
     }
 
@@ -337,7 +339,8 @@ fn no_element_of_millions_is_lifted_wrongly() {
         let params = params(ring);
         let channels = packing.planes_per_coefficient();
         let input = Chw::new(channels, size, size);
-        let geometry = ConvGeometry { input, out_channels: 1, window: Window::POINT, groups: 1 };
+        let geometry =
+            ConvGeometry { input, out_channels: 1, window: Window::POINT, groups: 1, batch: 1 };
         let op = LinearOp {
             geometry,
             weight_bits: 2,
@@ -354,6 +357,7 @@ fn no_element_of_millions_is_lifted_wrongly() {
             planes: 1,
             kernels: 1,
             merge_levels: 0,
+            samples: 1,
         };
         let choice = LinearChoice {
             rlwe: 0,
@@ -406,6 +410,7 @@ fn alone(role: Role, messages: &[Vec<u8>]) -> RunError {
         planes: 2,
         kernels: 2,
         merge_levels: 0,
+        samples: 1,
     };
     let choice = LinearChoice {
         rlwe: 0,

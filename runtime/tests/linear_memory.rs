@@ -91,12 +91,14 @@ fn both_parties_together_take_less_than_one_may() {
         planes,
         kernels,
         merge_levels,
+        samples: 1,
     };
     let layer = |[c, k, size, kernel]: [usize; 4]| ConvGeometry {
         input: Chw::new(c, size, size),
         out_channels: k,
         window: Window::dense([kernel; 2], [1; 2], [kernel / 2; 4]),
         groups: 1,
+        batch: 1,
     };
     check(layer([1024, 256, 14, 1]), tile([14, 14], 16, 1, 4));
     check(layer([512, 512, 7, 3]), tile([7, 7], 32, 2, 5));

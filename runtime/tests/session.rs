@@ -58,6 +58,7 @@ fn linear(channels: usize, kernels: usize, packing: Packing, choice: [usize; 4])
         out_channels: kernels,
         window: Window::dense([3; 2], [1; 2], [1; 4]),
         groups: 1,
+        batch: 1,
     };
     let op = LinearOp {
         geometry,
@@ -75,6 +76,7 @@ fn linear(channels: usize, kernels: usize, packing: Packing, choice: [usize; 4])
         planes,
         kernels: 2,
         merge_levels: merge_levels as u32,
+        samples: 1,
     };
     let choice = LinearChoice {
         rlwe,
@@ -138,6 +140,7 @@ fn plan(first_cross: bool, ot: OtExtension) -> Plan {
         rlwe: RLWE.to_vec(),
         ot,
         layers: kinds.into_iter().enumerate().map(layer).collect(),
+        batch: 1,
     };
     encode_plan(spec).unwrap().0
 }

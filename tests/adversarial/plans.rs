@@ -95,7 +95,20 @@ fn run_alone(spec: &mut PlanSpec, shape: Chw, kind: LayerKind) {
 #[test]
 fn every_rule_is_checked() {
     type Change = fn(&mut PlanSpec);
-    let cases: [(&str, Change); 49] = [
+    let cases: [(&str, Change); 53] = [
+        ("no samples", |spec| spec.batch = 0),
+        ("no samples", |spec| spec.batch = usize::MAX),
+        ("mixes the samples", |spec| {
+            // Two samples of half the channels would be one of the plan's.
+            let mut ops = spec.layers.iter_mut().filter_map(|layer| {
+                let LayerKind::Linear { op, .. } = &mut layer.kind else { return None };
+                (op.geometry.input.channels % 2 == 0).then_some(op)
+            });
+            let geometry = &mut ops.next().unwrap().geometry;
+            geometry.batch = 2;
+            geometry.out_channels /= 2;
+        }),
+        ("does not lie within the layer", |spec| first_choice(spec).tile.samples = 2),
         ("has 0 steps", |spec| spec.layers.clear()),
         ("below 128-bit security", |spec| {
             spec.rlwe = vec![RlweSpec::new(2048, 54)];
@@ -120,7 +133,7 @@ fn every_rule_is_checked() {
             spec.rlwe.push(RlweSpec::new(8192, 61));
         }),
         ("never read", |spec| {
-            let kind = LayerKind::Concat;
+            let kind = LayerKind::Concat { batch: 1 };
             let layer = heq_ir::plan::Layer { kind, ..spec.layers[0].clone() };
             let last = spec.layers.len() - 1;
             spec.layers.insert(last, layer);

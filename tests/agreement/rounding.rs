@@ -27,7 +27,7 @@ const WITHIN: AccRounding = AccRounding::Within { bound_log2: 5 };
 /// Random weights under wide multipliers.
 fn convolution(size: usize, out_channels: usize, rng: &mut ChaCha20Rng) -> Term {
     let window = Window::dense([size; 2], [1; 2], [size / 2; 4]);
-    let geometry = ConvGeometry { input: INPUT, out_channels, window, groups: 1 };
+    let geometry = ConvGeometry { input: INPUT, out_channels, window, groups: 1, batch: 1 };
     let weights = (0..geometry.fan_in() * out_channels).map(|_| (rng.next_u32() % 16) as i32 - 8);
     let weights = Arc::new(weights.collect());
     let multipliers = (0..out_channels).map(|_| i64::from(rng.next_u32() % 128 + 128)).collect();
@@ -62,6 +62,7 @@ fn network(terms: Vec<Term>, channels: usize) -> IntegerNetwork {
             op: IntegerOp::Sum(op),
         }],
         output: NetworkOutput { name: "y".to_owned(), value: ValueId(1), scale: 1.0 },
+        batch: 1,
     }
 }
 

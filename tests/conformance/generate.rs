@@ -43,8 +43,13 @@ impl Builder {
             rounding: heq_ir::integer::Rounding::HalfEven,
         };
         let output = NetworkOutput { name: "y".to_owned(), value: ValueId(0), scale: 0.5 };
-        let network =
-            IntegerNetwork { name: format!("generated {seed}"), input, layers: Vec::new(), output };
+        let network = IntegerNetwork {
+            name: format!("generated {seed}"),
+            input,
+            layers: Vec::new(),
+            output,
+            batch: 1,
+        };
         let values = vec![Value { id: ValueId(0), shape, range, client: true }];
         Self { rng: ChaCha20Rng::seed_from_u64(seed), network, values }
     }
@@ -86,7 +91,7 @@ impl Builder {
             IntegerOp::Table(_) => "Table",
             IntegerOp::View(_) => "View",
             IntegerOp::Reshape(_) => "Reshape",
-            IntegerOp::Concat => "Concat",
+            IntegerOp::Concat { .. } => "Concat",
         };
         self.network.layers.push(IntegerLayer {
             name: format!("{operator} {index}"),
@@ -107,7 +112,7 @@ impl Builder {
             |&g: &usize| input.channels.is_multiple_of(g) && out_channels.is_multiple_of(g);
         let shared = (2..=4).rev().find(divides);
         let groups = shared.filter(|_| self.draw_bool()).unwrap_or(1);
-        let geometry = ConvGeometry { input, out_channels, window, groups };
+        let geometry = ConvGeometry { input, out_channels, window, groups, batch: 1 };
         let weight_bits = self.draw(1, 8) as u32;
         let multiplier_bits = self.draw(0, 5) as u32;
         let half = 1_i64 << (weight_bits - 1);
@@ -179,7 +184,13 @@ impl Builder {
         let channels = inputs.iter().map(|value| value.shape.channels).sum();
         let range = inputs.iter().map(|value| value.range).reduce(union).unwrap();
         let client = inputs.iter().all(|value| value.client);
-        self.push(inputs, Chw { channels, ..inputs[0].shape }, range, client, IntegerOp::Concat)
+        self.push(
+            inputs,
+            Chw { channels, ..inputs[0].shape },
+            range,
+            client,
+            IntegerOp::Concat { batch: 1 },
+        )
     }
 
     pub(crate) fn view(&mut self, input: Value, view: View) -> Value {
@@ -257,7 +268,7 @@ impl Builder {
             }
             ViewAxis { source: order[d], start, step }
         });
-        View { axes, output: Chw::new(lengths[0], lengths[1], lengths[2]) }
+        View { axes, output: Chw::new(lengths[0], lengths[1], lengths[2]), batch: 1 }
     }
 
     /// One random layer; nothing if the one drawn does not fit.

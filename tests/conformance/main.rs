@@ -8,6 +8,7 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+mod batch;
 mod generate;
 mod reference;
 mod reveal;
@@ -99,7 +100,9 @@ fn check_run(
     let evaluated =
         evaluate_plan(&compiled.plan, &compiled.weights, &inputs, None, &mut |_| {}).unwrap();
     assert_eq!(evaluated.overflows(), overflows, "{name}");
-    let cost = compiled.plan.cost(3);
+    let inferences = samples.len().div_ceil(compiled.plan.batch());
+    assert_eq!(stats.inferences as usize, inferences, "{name}");
+    let cost = compiled.plan.cost(stats.inferences);
     for (index, (predicted, measured)) in cost.layers.iter().zip(&stats.layers).enumerate() {
         assert_eq!(
             (predicted.bytes_up, predicted.bytes_down, predicted.flights),
@@ -352,7 +355,7 @@ fn rearranged_values_are_converted_where_it_costs_least() {
     let slice = |builder: &mut Builder, value: Value| {
         let axis = |source, step| ViewAxis { source, start: 0, step };
         let axes = [axis(0, 1), axis(1, 2), axis(2, 1)];
-        builder.view(value, View { axes, output: Chw::new(2, 2, 4) });
+        builder.view(value, View { axes, output: Chw::new(2, 2, 4), batch: 1 });
     };
     check(slice, &["view", "to-arithmetic", "reshape", "linear", "open"]);
     let both = |builder: &mut Builder, value: Value| {

@@ -43,7 +43,7 @@ pub(crate) fn evaluate_wrapped(
                 (view.output, sources.iter().map(|at| at.map_or(0, |at| inputs[0][at])).collect())
             }
             IntegerOp::Reshape(shape) => (*shape, inputs[0].to_vec()),
-            IntegerOp::Concat => {
+            IntegerOp::Concat { .. } => {
                 let channels = layer.inputs.iter().map(|id| shapes[id.0].channels).sum();
                 (Chw { channels, ..shape }, inputs.concat())
             }

@@ -34,7 +34,7 @@ fn conv(builder: &mut Builder, inputs: &[(Value, Window)], channels: usize, shif
 
 /// Two windows on one value, joined; then a block with a projection beside it: one layer with a sum of its
 /// own and one that is added to another. No number of channels makes groups.
-fn network(seed: u64) -> IntegerNetwork {
+pub(crate) fn network(seed: u64) -> IntegerNetwork {
     let mut builder = Builder::new(seed, Chw::new(2, 8, 8), INPUT);
     let all = &mut builder;
     let input = all.last();

@@ -96,6 +96,7 @@ fn pointwise() -> IntegerNetwork {
         out_channels: 64,
         window: Window::POINT,
         groups: 1,
+        batch: 1,
     };
     one_layer(geometry, Widths { weight_bits: 2, activation_bits: 2 })
 }

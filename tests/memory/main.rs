@@ -120,6 +120,7 @@ fn one_wide_layer_takes_what_is_predicted() {
         out_channels: 128,
         window: Window::dense([3; 2], [1; 2], [1; 4]),
         groups: 1,
+        batch: 1,
     };
     let network = one_layer(geometry, Widths { weight_bits: 4, activation_bits: 4 });
     let options = plan_options(AccStrategy::WeightAware);

@@ -43,6 +43,7 @@ pub fn common_layers() -> Vec<LayerShape> {
             out_channels: k,
             window: Window::dense([kernel; 2], [1; 2], [kernel / 2; 4]),
             groups,
+            batch: 1,
         },
     };
     vec![
@@ -104,5 +105,6 @@ pub fn one_layer(geometry: ConvGeometry, widths: Widths) -> IntegerNetwork {
             layer("layer", "Conv", 1, IntegerOp::Sum(sum)),
         ],
         output: NetworkOutput { name: "y".to_owned(), value: ValueId(2), scale: 1.0 },
+        batch: 1,
     }
 }

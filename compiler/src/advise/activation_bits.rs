@@ -50,7 +50,7 @@ impl SharedQuantizer {
                 IntegerOp::MaxPool(_)
                 | IntegerOp::View(_)
                 | IntegerOp::Reshape(_)
-                | IntegerOp::Concat => continue,
+                | IntegerOp::Concat { .. } => continue,
             };
             halved_range(range).filter(|_| range.bits() >= LEAST_BITS)?;
             bits = bits.max(range.bits());
@@ -82,7 +82,7 @@ impl SharedQuantizer {
                 IntegerOp::MaxPool(_)
                 | IntegerOp::View(_)
                 | IntegerOp::Reshape(_)
-                | IntegerOp::Concat => {}
+                | IntegerOp::Concat { .. } => {}
             }
         }
         Some(changed)
@@ -115,9 +115,10 @@ fn groups(network: &IntegerNetwork) -> Vec<usize> {
 /// Whether a layer picks or compares values, and computes none.
 fn rearranges(op: &IntegerOp) -> bool {
     match op {
-        IntegerOp::MaxPool(_) | IntegerOp::View(_) | IntegerOp::Reshape(_) | IntegerOp::Concat => {
-            true
-        }
+        IntegerOp::MaxPool(_)
+        | IntegerOp::View(_)
+        | IntegerOp::Reshape(_)
+        | IntegerOp::Concat { .. } => true,
         IntegerOp::Sum(_) | IntegerOp::Table(_) => false,
     }
 }

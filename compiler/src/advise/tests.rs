@@ -42,6 +42,7 @@ fn network(layers: Vec<IntegerLayer>) -> IntegerNetwork {
         },
         output: NetworkOutput { name: "y".to_owned(), value: ValueId(layers.len()), scale: 0.5 },
         layers,
+        batch: 1,
     }
 }
 
@@ -50,7 +51,7 @@ fn linear(input: Chw, weights: &[i32], multipliers: &[i64]) -> Term {
     let multiplier_bits = if largest == 1 { 0 } else { u64::BITS - largest.leading_zeros() };
     let out_channels = multipliers.len();
     Term::Linear(LinearTerm {
-        geometry: ConvGeometry { input, out_channels, window: Window::POINT, groups: 1 },
+        geometry: ConvGeometry { input, out_channels, window: Window::POINT, groups: 1, batch: 1 },
         weights: weights.to_vec().into(),
         weight_bits: 4,
         multipliers: multipliers.to_vec(),
@@ -149,7 +150,12 @@ fn a_bit_less_is_the_same_function_of_even_values() {
     // Both branches of a concatenation.
     let joined = Chw { channels: 4, ..SHAPE };
     check_halved(
-        vec![doubled("a"), doubled("b"), layer("c", &[1, 2], IntegerOp::Concat), result(3, joined)],
+        vec![
+            doubled("a"),
+            doubled("b"),
+            layer("c", &[1, 2], IntegerOp::Concat { batch: 1 }),
+            result(3, joined),
+        ],
         &[0, 1],
         &[(0, 3), (1, 3)],
     );

@@ -137,7 +137,9 @@ pub fn network_facts(
                 let pads = input.and_then(|input| view.pads(input)).unwrap_or(true);
                 (None, if pads { union(first, ZERO) } else { first })
             }
-            IntegerOp::Concat => (None, inputs.iter().copied().reduce(union).unwrap_or(ZERO)),
+            IntegerOp::Concat { .. } => {
+                (None, inputs.iter().copied().reduce(union).unwrap_or(ZERO))
+            }
         };
         ranges.push(output);
         sums.push(fact);
@@ -150,10 +152,10 @@ pub fn network_facts(
 
 /// Shapes of all values. Where a layer does not fit its input the typing rule says so later.
 fn value_shapes(network: &IntegerNetwork) -> Vec<Chw> {
-    let mut shapes = vec![network.input.shape];
+    let mut shapes = vec![network.input_shape()];
     for layer in &network.layers {
         let inputs = layer.inputs.iter().filter_map(|id| shapes.get(id.0).copied());
-        let first = inputs.clone().next().unwrap_or(network.input.shape);
+        let first = inputs.clone().next().unwrap_or(network.input_shape());
         shapes.push(match &layer.op {
             IntegerOp::Sum(op) => op.output,
             IntegerOp::MaxPool(op) => {
@@ -164,7 +166,7 @@ fn value_shapes(network: &IntegerNetwork) -> Vec<Chw> {
             IntegerOp::Table(_) => first,
             IntegerOp::View(view) => view.output,
             IntegerOp::Reshape(shape) => *shape,
-            IntegerOp::Concat => {
+            IntegerOp::Concat { .. } => {
                 let channels = inputs.map(|shape| shape.channels).fold(0, usize::saturating_add);
                 Chw { channels, ..first }
             }

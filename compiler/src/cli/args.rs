@@ -85,6 +85,10 @@ pub(super) struct CompileArguments {
     /// largest, top-K the indices of the K largest in order, and no value
     #[arg(long, value_name = "logits|argmax|top-K", default_value = "logits")]
     pub(super) reveal: Reveal,
+    /// Samples that an inference computes at once, 1 to 1024: they share round trips, and polynomials where
+    /// planes are small; heq-run fills the last ones up
+    #[arg(long, value_name = "SAMPLES", default_value = "1")]
+    pub(super) batch: usize,
     #[command(flatten)]
     pub(super) planner: PlannerArguments,
     #[command(flatten)]

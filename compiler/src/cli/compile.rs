@@ -41,6 +41,7 @@ pub(super) fn run(
             error_budget_log2: arguments.error_budget,
             ring_bits: arguments.planner.preset().ring_bits(),
             rounding: arguments.rounding,
+            batch: arguments.batch,
             reveal: arguments.reveal,
             preparation,
             ot: arguments.ot,
@@ -52,7 +53,9 @@ pub(super) fn run(
         compile_observed(&model.bytes, &model.name, &options, &mut |done, total| {
             progress(done, total, err);
         })?;
-    let comparisons = Comparisons { advice: !arguments.no_advice, fixed: arguments.compare_fixed };
+    // Advice is planned for the network of one sample.
+    let advice = !arguments.no_advice && arguments.batch == 1;
+    let comparisons = Comparisons { advice, fixed: arguments.compare_fixed };
     compare_plans(&model.bytes, &model.name, &options, comparisons, &mut compiled)?;
     print_notes(&compiled.notes, err);
     let weights_path = default_path(&arguments.output);
@@ -81,16 +84,23 @@ fn summary(
     let search = &options.plan.search;
     let prediction = compiled.plan.predict(&search.situation());
     let solver = &compiled.choices.solver;
+    let batch = compiled.plan.batch();
     format!(
         "{plan}: public plan {digest}, {size} bytes\n\
          {weights}: the server's weights, {weights_size} bytes; keep them with the server\n\
          {choices}: why the plan is as it is; no run needs it\n\
-         one inference: {up} bytes up, {down} down, {flights} flights; its random OTs by \
+         one inference{of_samples}: {up} bytes up, {down} down, {flights} flights; its random OTs by \
          {extension}: {ots} bytes; set-up: {setup} bytes\n\
-         predicted: {seconds:.3} s over {network} between two machines with {threads} threads \
+         predicted: {seconds:.3} s{a_sample} over {network} between two machines with {threads} threads \
          ({machine}); {objective}, {status}, at most {gap:.2} % above the best\n\
          heqc report {plan} shows every step\n",
         plan = arguments.output.display(),
+        of_samples = if batch > 1 { format!(" of {batch} samples") } else { String::new() },
+        a_sample = if batch > 1 {
+            format!(", {:.3} s a sample,", prediction.online_s() / batch as f64)
+        } else {
+            String::new()
+        },
         digest = compiled.plan.digest(),
         size = compiled.plan_bytes.len(),
         weights = default_path(&arguments.output).display(),

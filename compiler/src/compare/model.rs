@@ -92,7 +92,10 @@ impl Model {
         let mut steps = HashMap::new();
         for (step, layer) in sources.plan.layers().iter().enumerate() {
             let id = tensors.get(layer.tensor.as_str()).filter(|_| !layer.tensor.is_empty());
-            let held = sources.plan.values().get(step + 1).map(|value| value.shape);
+            let held = sources.plan.values().get(step + 1).map(|value| {
+                let channels = value.shape.channels / sources.plan.batch();
+                Chw { channels, ..value.shape }
+            });
             if let Some(&id) = id.filter(|&&id| held.is_some_and(|held| is_held(&graph, id, held)))
             {
                 steps.entry(id).or_insert(step);

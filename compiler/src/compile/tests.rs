@@ -47,6 +47,7 @@ fn network(requantize: Option<Requantize>) -> IntegerNetwork {
             op: IntegerOp::Sum(op),
         }],
         output: NetworkOutput { name: "y".to_owned(), value: ValueId(1), scale: 1.0 },
+        batch: 1,
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) struct PlacedTile {
     pub(super) lifted: usize,
 }
 
-/// Tiles of one layer that compute the same part of an output plane.
+/// Tiles of one layer that compute the same part of an output plane, of as many samples.
 struct OutputTile {
     layout: ConvLayout,
     area: usize,
@@ -156,7 +156,8 @@ impl<'a> Tiles<'a> {
             let tiles = channel_tiles(&geometry, planes, *area, ring_degree, merges);
             for tile in rules::channel_tiles(rule, &geometry, planes, tiles) {
                 let merges = tile.merge_levels > 0;
-                let tile = ConvTile { output: base.tile().output, ..tile };
+                let ConvTile { samples, output, .. } = *base.tile();
+                let tile = ConvTile { samples, output, ..tile };
                 let Ok(layout) = base.with_tile(tile, ring_degree) else { continue };
                 let counts = layout.counts();
                 let ciphertexts = counts.requests().max(counts.leaves());
@@ -237,6 +238,7 @@ fn output_tiles(geometry: &ConvGeometry, packing: Packing) -> Vec<OutputTile> {
         planes: 1,
         kernels: 1,
         merge_levels: 0,
+        samples: 1,
     };
     let (Some(output), Ok(base)) =
         (geometry.output(), ConvLayout::new(*geometry, packing, point, usize::MAX))
@@ -244,19 +246,27 @@ fn output_tiles(geometry: &ConvGeometry, packing: Packing) -> Vec<OutputTile> {
         return Vec::new();
     };
     let mut tiles = Vec::new();
+    let mut add = |tile: ConvTile| {
+        let Ok(layout) = base.with_tile(tile, usize::MAX) else { return };
+        let area = tile.samples * layout.pitches().iter().product::<usize>();
+        let [height, width] = tile.output;
+        let of_a_sample = output.height.div_ceil(height) * output.width.div_ceil(width);
+        let count = geometry.batch.div_ceil(tile.samples) * of_a_sample;
+        if count < packing.tile_fields() {
+            return;
+        }
+        let (_, window) = layout.request_window();
+        let count = count.div_ceil(packing.tile_fields());
+        tiles.push(([count, area, window], (layout, area)));
+    };
     for height in cuts(output.height) {
         for width in cuts(output.width) {
-            let tile = ConvTile { output: [height, width], ..point };
-            let Ok(layout) = base.with_tile(tile, usize::MAX) else { continue };
-            let area: usize = layout.pitches().iter().product();
-            let count = output.height.div_ceil(height) * output.width.div_ceil(width);
-            if count < packing.tile_fields() {
-                continue;
-            }
-            let (_, window) = layout.request_window();
-            let count = count.div_ceil(packing.tile_fields());
-            tiles.push(([count, area, window], (layout, area)));
+            add(ConvTile { output: [height, width], ..point });
         }
+    }
+    // Samples share a tile where their whole planes do.
+    for samples in cuts(geometry.batch).into_iter().filter(|&samples| samples > 1) {
+        add(ConvTile { samples, output: [output.height, output.width], ..point });
     }
     let unbeaten = unbeaten(tiles).into_iter();
     unbeaten
@@ -267,19 +277,19 @@ fn output_tiles(geometry: &ConvGeometry, packing: Packing) -> Vec<OutputTile> {
         .collect()
 }
 
-/// Elements of a layer with tiles as `layout` that lie below the top field of a coefficient. All
-/// channels are alike within a channel, and all pairs of channels across channels.
+/// Elements of a layer with tiles as `layout` that lie below the top field of a coefficient. Of all samples,
+/// all channels are alike within a channel, and all pairs of channels across channels.
 fn lifted(geometry: &ConvGeometry, packing: Packing, layout: &ConvLayout) -> usize {
     let elements = |channels: usize| {
         let mut part = ConvGeometry { groups: 1, out_channels: 1, ..*geometry };
-        part.input.channels = channels;
+        part.input.channels = channels * geometry.batch;
         let tile = *layout.tile();
         let layout = ConvLayout::new(part, packing, tile, usize::MAX >> 8);
         layout.map_or(0, |layout| layout.lifted_elements().len())
     };
     match packing {
         Packing::None => 0,
-        Packing::WithinChannel { .. } => geometry.input.channels * elements(1),
+        Packing::WithinChannel { .. } => geometry.sample_channels() * elements(1),
         Packing::CrossChannel { .. } => {
             let channels = geometry.group_inputs();
             geometry.groups
@@ -312,6 +322,7 @@ fn channel_tiles(
                 planes,
                 kernels,
                 merge_levels,
+                samples: 1,
             };
             tiles.push(tile);
             if dense == 1 && geometry.groups > 1 {

@@ -65,7 +65,7 @@ pub fn packings(
     };
     let within = || {
         let output = op.geometry.output().unwrap_or(Chw::new(0, 0, 0));
-        if output.height * output.width < 2 {
+        if output.height * output.width * op.geometry.batch < 2 {
             return Err("it has one position only".to_owned());
         }
         let fields = (2..).take(MAX_FIELDS - 1);
@@ -135,6 +135,7 @@ pub fn visit_low_weights(term: &LinearTerm, mut visit: impl FnMut(usize, usize))
         planes: group_planes(&term.geometry, packing).unwrap_or(0),
         kernels: 1,
         merge_levels: 0,
+        samples: 1,
     };
     let Ok(layout) = ConvLayout::new(term.geometry, packing, tile, 1 << 40) else { return };
     let placer = WeightPlacer::new(&layout);
@@ -156,6 +157,7 @@ mod tests {
                 out_channels: 2,
                 window: Window::POINT,
                 groups: 1,
+                batch: 1,
             },
             weight_bits: 2,
             multiplier_bits: 0,
@@ -211,6 +213,7 @@ mod tests {
                 out_channels: 2,
                 window: Window::dense([kernel; 2], [stride; 2], [0; 4]),
                 groups: 1,
+                batch: 1,
             },
             weights: vec![1; 2 * channels * kernel * kernel].into(),
             weight_bits: 2,

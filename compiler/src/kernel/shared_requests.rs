@@ -102,6 +102,7 @@ pub fn offset(large: &ConvGeometry, small: &ConvGeometry) -> Option<[usize; 2]> 
     if large.groups != 1
         || small.groups != 1
         || large.input != small.input
+        || large.batch != small.batch
         || extents != [others.height, others.width]
     {
         return None;
@@ -173,6 +174,7 @@ mod tests {
             },
             layers: geometries.iter().map(layer).collect(),
             output: NetworkOutput { name: String::new(), value: ValueId(1), scale: 1.0 },
+            batch: 1,
         }
     }
 
@@ -183,6 +185,7 @@ mod tests {
             out_channels: 2 + index,
             window,
             groups: 1,
+            batch: 1,
         };
         let geometries: Vec<ConvGeometry> = windows.iter().enumerate().map(geometry).collect();
         let network = network(&geometries);
@@ -234,7 +237,8 @@ mod tests {
         }
         // A single output has no stride.
         check_joined(Chw::new(2, 3, 3), &[dense(3, 1, 0), dense(3, 2, 0)], true);
-        let grouped = ConvGeometry { input, out_channels: 3, window: dense(3, 1, 1), groups: 3 };
+        let grouped =
+            ConvGeometry { input, out_channels: 3, window: dense(3, 1, 1), groups: 3, batch: 1 };
         assert_eq!(offset(&grouped, &ConvGeometry { groups: 1, ..grouped }), None);
     }
 }

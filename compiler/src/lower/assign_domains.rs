@@ -105,7 +105,8 @@ pub fn assign_domains(
         values: vec![Nodes::default(); network.layers.len() + 1],
     };
     let input = &network.input;
-    let op = SecureOp::Input { shape: input.shape, range: input.quantization.range };
+    let shape = network.input_shape();
+    let op = SecureOp::Input { shape, range: input.quantization.range };
     let origin = Origin { name: input.name.clone(), ..Origin::default() };
     let node = lowering.program.push(&[], origin, op).map_err(|e| untyped(&input.name, &e))?;
     lowering.values[0].plain = Some(node);
@@ -165,7 +166,9 @@ impl Lowering<'_> {
             IntegerOp::Reshape(shape) => {
                 self.rearrange(value, layer, &SecureOp::Reshape(*shape))?
             }
-            IntegerOp::Concat => self.rearrange(value, layer, &SecureOp::Concat)?,
+            &IntegerOp::Concat { batch } => {
+                self.rearrange(value, layer, &SecureOp::Concat { batch })?
+            }
         };
         self.values[value.0] = nodes;
         Ok(())
@@ -274,7 +277,11 @@ impl Lowering<'_> {
         let axis = |source, start| ViewAxis { source, start, step: 1 };
         let start = i64::try_from(start).map_err(|_| missing(layer))?;
         let output = linear.geometry.output().ok_or_else(|| missing(layer))?;
-        let view = View { axes: [axis(0, start), axis(1, 0), axis(2, 0)], output };
+        let view = View {
+            axes: [axis(0, start), axis(1, 0), axis(2, 0)],
+            output,
+            batch: linear.geometry.batch,
+        };
         self.push(&[node], step_origin(layer), SecureOp::View(view))
     }
 

@@ -75,8 +75,10 @@ impl Forms {
         }
         // Rearranged shares are at hand wherever those of the sources are.
         for (index, layer) in network.layers.iter().enumerate() {
-            let rearranges =
-                matches!(layer.op, IntegerOp::View(_) | IntegerOp::Reshape(_) | IntegerOp::Concat);
+            let rearranges = matches!(
+                layer.op,
+                IntegerOp::View(_) | IntegerOp::Reshape(_) | IntegerOp::Concat { .. }
+            );
             read_as_words[index + 1] |=
                 rearranges && layer.inputs.iter().all(|id| read_as_words[id.0]);
         }
@@ -104,7 +106,7 @@ impl Forms {
                 Native::Words
             }
             IntegerOp::View(_) | IntegerOp::Reshape(_) => first,
-            IntegerOp::Concat => {
+            IntegerOp::Concat { .. } => {
                 let ranges: Vec<_> =
                     layer.inputs.iter().filter_map(|id| facts.ranges.get(id.0)).collect();
                 if inputs.iter().all(|&native| native == Native::Client) {
@@ -184,7 +186,7 @@ impl Forms {
                 self.demand[value.0].bits = true;
                 self.each_input(layer, Demand::want_bits);
             }
-            IntegerOp::View(_) | IntegerOp::Reshape(_) | IntegerOp::Concat => {
+            IntegerOp::View(_) | IntegerOp::Reshape(_) | IntegerOp::Concat { .. } => {
                 let Demand { bits, words, .. } = self.demand[value.0];
                 match self.native[value.0] {
                     Native::Client | Native::Accumulator => {

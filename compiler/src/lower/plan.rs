@@ -33,6 +33,8 @@ pub struct PlanOptions {
     pub ring_bits: Option<u32>,
     /// Whether accumulators are rounded before they are requantized.
     pub rounding: AccRounding,
+    /// Samples that an inference computes at once.
+    pub batch: usize,
     /// What of the output the client learns.
     pub reveal: Reveal,
     /// How raw pixels become the model's input.
@@ -51,6 +53,7 @@ impl Default for PlanOptions {
             error_budget_log2: 40,
             ring_bits: None,
             rounding: AccRounding::Exact,
+            batch: 1,
             reveal: Reveal::Logits,
             preparation: InputPreparation::default(),
             ot: OtRule::Auto,
@@ -162,6 +165,7 @@ pub fn lower_plan(
         calibration,
         error_budget_log2: options.error_budget_log2,
         rounding: options.rounding,
+        batch: network.batch,
         input: network.input.clone(),
         preparation: options.preparation.clone(),
         output_name: network.output.name.clone(),
@@ -255,7 +259,7 @@ fn layer_kind(
         &SecureOp::Table { widths, lo } => LayerKind::Table { widths, lo },
         &SecureOp::View(view) => LayerKind::View(view),
         &SecureOp::Reshape(shape) => LayerKind::Reshape(shape),
-        SecureOp::Concat => LayerKind::Concat,
+        &SecureOp::Concat { batch } => LayerKind::Concat { batch },
         &SecureOp::ToArithmetic { bits } => {
             LayerKind::ToArithmetic { bits, form: *selection.forms.to_arithmetic.get(&index)? }
         }

@@ -51,9 +51,13 @@ pub fn lower_integer(
         return Err(diagnostics);
     }
     match (lowering.input, output) {
-        (Some(input), Some(output)) => {
-            Ok(IntegerNetwork { name: graph.name.clone(), input, layers: lowering.layers, output })
-        }
+        (Some(input), Some(output)) => Ok(IntegerNetwork {
+            name: graph.name.clone(),
+            input,
+            layers: lowering.layers,
+            output,
+            batch: 1,
+        }),
         _ => Err(fault(
             Code::MissingQuantizer,
             &graph.name,

@@ -29,6 +29,7 @@ impl Report<'_> {
             "rounding": {"rule": spec.rounding.to_string(), "differing_elements": plan.differing_elements()},
             "computational_security_bits": COMPUTATIONAL_SECURITY_BITS,
             "statistical_security_bits": STATISTICAL_SECURITY_BITS,
+            "batch": plan.batch(),
             "input": spec.input,
             "output": {
                 "name": spec.output_name,
@@ -301,6 +302,6 @@ fn choices(kind: &LayerKind) -> Value {
         LayerKind::ToArithmetic { bits, form } => json!({"share_bits": bits, "form": form}),
         LayerKind::ToBoolean { bits, lo } => json!({"bits": bits, "lo": lo}),
         LayerKind::Top { k } => json!({"k": k}),
-        LayerKind::Reshape(_) | LayerKind::Concat | LayerKind::Open => json!({}),
+        LayerKind::Reshape(_) | LayerKind::Concat { .. } | LayerKind::Open => json!({}),
     }
 }

@@ -286,7 +286,7 @@ pub(super) fn short_bits(row: &Row<'_>) -> String {
         LayerKind::Top { k } => {
             format!("{k} of {}", row.operand.map_or(0, |operand| operand.shape.channels))
         }
-        LayerKind::Open | LayerKind::View(_) | LayerKind::Reshape(_) | LayerKind::Concat => {
+        LayerKind::Open | LayerKind::View(_) | LayerKind::Reshape(_) | LayerKind::Concat { .. } => {
             String::new()
         }
     }
@@ -328,7 +328,7 @@ pub(super) fn long_bits(row: &Row<'_>) -> String {
         LayerKind::View(_) => {
             row.shared_step.map_or(String::new(), |step| format!("channels of step {}", step + 1))
         }
-        LayerKind::Reshape(_) | LayerKind::Concat => String::new(),
+        LayerKind::Reshape(_) | LayerKind::Concat { .. } => String::new(),
     }
 }
 
@@ -361,7 +361,7 @@ pub(super) fn short_step(row: &Row<'_>) -> String {
         LayerKind::Top { .. } => "largest".to_owned(),
         LayerKind::View(_) => "view".to_owned(),
         LayerKind::Reshape(_) => "reshape".to_owned(),
-        LayerKind::Concat => "concat".to_owned(),
+        LayerKind::Concat { .. } => "concat".to_owned(),
     }
 }
 

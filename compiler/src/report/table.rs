@@ -178,6 +178,9 @@ impl Report<'_> {
             ]);
         }
         let mut text = grid.render(None);
+        if let Some(samples) = self.samples() {
+            text.push_str(&paragraph("", &samples, 0));
+        }
         text.push_str(&paragraph("", &self.ots(), 0));
         text.push_str(&paragraph("", &self.memory_text(), 0));
         text
@@ -200,6 +203,20 @@ impl Report<'_> {
             ("its random OTs, beside it", self.cost.correlations, self.prediction.correlations),
             ("set-up, once a session", self.cost.setup, self.prediction.setup),
         ]
+    }
+
+    /// What a sample takes, if an inference is of several.
+    pub(super) fn samples(&self) -> Option<String> {
+        let batch = self.plan.batch() as u64;
+        let of_one = |total: u64| bytes(total.div_ceil(batch));
+        (batch > 1).then(|| {
+            format!(
+                "one inference is of {batch} samples, a sample of {}, {} of random OTs and {}",
+                of_one(self.online.bytes()),
+                of_one(self.cost.correlations.bytes()),
+                seconds(self.prediction.online_s() / batch as f64),
+            )
+        })
     }
 
     /// How random OTs are made.

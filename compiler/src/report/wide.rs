@@ -136,10 +136,11 @@ pub(super) fn modulus(params: &RlweParams) -> String {
     }
 }
 
-/// A tile as `rows x columns` of outputs, then planes to kernels, of so many groups (`*` beside each
+/// A tile as `rows x columns` of outputs, with the samples before them if there are several, then planes to kernels, of so many groups (`*` beside each
 /// other in a slot, `**` apart from each other), and how many leaves a response merges.
 pub(super) fn tile(tile: &ConvTile) -> String {
     let [rows, columns] = tile.output;
+    let samples = if tile.samples > 1 { format!("{}x", tile.samples) } else { String::new() };
     let groups = match (tile.groups, tile.placement) {
         (1, _) => String::new(),
         (groups, GroupPlacement::Dense) => format!(" *{groups}"),
@@ -150,5 +151,5 @@ pub(super) fn tile(tile: &ConvTile) -> String {
     } else {
         String::new()
     };
-    format!("{rows}x{columns} {}>{}{groups}{merged}", tile.planes, tile.kernels)
+    format!("{samples}{rows}x{columns} {}>{}{groups}{merged}", tile.planes, tile.kernels)
 }

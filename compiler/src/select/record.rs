@@ -225,8 +225,10 @@ impl Front {
 /// docs/report.md.
 fn linear_label(candidate: &Candidate) -> String {
     let RlweSpec { ring_degree, modulus_bits, .. } = candidate.rlwe;
-    let ConvTile { output: [height, width], groups, placement, planes, kernels, merge_levels } =
+    let ConvTile { samples, output, groups, placement, planes, kernels, merge_levels } =
         candidate.tile;
+    let [height, width] = output;
+    let samples = if samples > 1 { format!("{samples}x") } else { String::new() };
     let groups = match placement {
         GroupPlacement::Dense if groups == 1 => String::new(),
         GroupPlacement::Dense => format!(" g{groups}"),
@@ -243,7 +245,7 @@ fn linear_label(candidate: &Candidate) -> String {
     };
     let Candidate { request_drop_bits, response_drop_bits, .. } = candidate;
     format!(
-        "{ring_degree}/{modulus_bits} {height}x{width} {planes}>{kernels}{groups}{merged}{packing} \
+        "{ring_degree}/{modulus_bits} {samples}{height}x{width} {planes}>{kernels}{groups}{merged}{packing} \
          d{request_drop_bits}/{response_drop_bits}"
     )
 }

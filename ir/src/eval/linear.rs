@@ -15,26 +15,28 @@ const MAX_TAPS: usize = 1 << 10;
 /// Taps that are summed in one pass over a strip.
 const TAPS: usize = 4;
 
-/// `y[k] = sum(w[k]*x) + bias[k]` mod `2^64` with `w: [K, C/G, R, S]`, `x: [C, H, W]`,
-/// `y: [K, OH, OW]`; empty if the geometry has no output or a length is not the geometry's.
+/// `y[k] = sum(w[k]*x) + bias[k]` mod `2^64` of every sample, with `w: [K, C/G, R, S]`, `x: [B*C, H, W]`,
+/// `y: [B*K, OH, OW]`; empty if the geometry has no output or a length is not the geometry's.
 #[must_use]
 pub fn convolve(geometry: &ConvGeometry, w: &[i64], bias: &[i64], x: &[i64]) -> Vec<i64> {
     let Some(output) = geometry.output() else { return Vec::new() };
     let (plane, fan_in) = (output.height * output.width, geometry.fan_in());
-    let weights = fan_in.checked_mul(output.channels);
+    let weights = fan_in.checked_mul(geometry.out_channels);
     if w.is_empty()
         || weights != Some(w.len())
-        || bias.len() != output.channels
+        || bias.len() != geometry.out_channels
         || x.len() != geometry.input.len()
     {
         return Vec::new();
     }
-    let mut y: Vec<i64> = bias.iter().flat_map(|&b| std::iter::repeat_n(b, plane)).collect();
+    let biases = (0..geometry.batch).flat_map(|_| bias);
+    let mut y: Vec<i64> = biases.flat_map(|&b| std::iter::repeat_n(b, plane)).collect();
     let kernels = geometry.group_outputs();
     let taps = fan_in.min(MAX_TAPS);
     let strip = (MAX_GATHERED / taps).min(plane);
     let mut gathered = vec![0; taps * strip];
-    let groups = y.chunks_mut(kernels * plane).zip(w.chunks(kernels * fan_in));
+    let of_groups = w.chunks(kernels * fan_in).cycle();
+    let groups = y.chunks_mut(kernels * plane).zip(of_groups);
     for (group, (y, w)) in groups.enumerate() {
         for (start, end) in cut(plane, strip) {
             for (first, last) in cut(fan_in, taps) {
@@ -120,10 +122,13 @@ mod tests {
         let (plane, [r, s]) = (output.height * output.width, g.window.kernel);
         (0..output.len())
             .map(|index| {
-                let (k, at) =
-                    (index / plane, [index / output.width % output.height, index % output.width]);
+                let (k, at) = (
+                    index / plane % g.out_channels,
+                    [index / output.width % output.height, index % output.width],
+                );
                 (0..g.fan_in()).fold(bias[k], |sum, tap| {
-                    let channel = k / g.group_outputs() * g.group_inputs() + tap / (r * s);
+                    let channel =
+                        index / plane / g.group_outputs() * g.group_inputs() + tap / (r * s);
                     let position = [tap / s % r, tap % s];
                     match g.window.source(at, position, [g.input.height, g.input.width]) {
                         Some([y, x_]) => sum.wrapping_add(
@@ -139,7 +144,7 @@ mod tests {
     proptest! {
         #[test]
         fn convolve_is_the_sum_over_all_taps(
-            (groups, inputs, outputs) in (1..4_usize, 1..4_usize, 1..4_usize),
+            (groups, inputs, outputs, batch) in (1..4_usize, 1..4_usize, 1..4_usize, 1..4_usize),
             (height, width) in (1..12_usize, 1..12_usize),
             kernel in [1..4_usize, 1..4],
             strides in [1..4_usize, 1..4],
@@ -148,10 +153,11 @@ mod tests {
             seed: i64,
         ) {
             let g = ConvGeometry {
-                input: Chw::new(groups * inputs, height, width),
+                input: Chw::new(batch * groups * inputs, height, width),
                 out_channels: groups * outputs,
                 window: Window { kernel, strides, pads, dilations },
                 groups,
+                batch,
             };
             prop_assume!(g.output().is_some());
             let values = |count: usize, salt: i64| -> Vec<i64> {
@@ -172,6 +178,7 @@ mod tests {
             out_channels: 2,
             window: Window::dense([3, 3], [1, 1], [1; 4]),
             groups: 1,
+            batch: 1,
         };
         let values =
             |count: usize| -> Vec<i64> { (0..count as i64).map(|i| i * i % 251 - 125).collect() };

@@ -263,6 +263,7 @@ fn apply(op: &Op, ty: &TensorType, inputs: &[&Value]) -> Option<Value> {
                 out_channels,
                 window: params.window([rows, columns]),
                 groups: params.groups,
+                batch: 1,
             };
             let output = Chw::new(out_channels, out_height, out_width);
             product(&Linear::Conv(&geometry, output))?

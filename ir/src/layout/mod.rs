@@ -18,6 +18,10 @@
 //! An output reads its own planes, and zeros: other kernels' weights meet slots that hold no plane,
 //! and the gaps catch what lies outside the tile. It takes `U = Ph*Pw*Kt*S <= N` coefficients.
 //!
+//! **Samples.** The planes of Bt samples follow each other as those of one plane of `Bt*Ph` rows: with
+//! `(b*Ph + y)` in the place of `y`, for sample b of the tile. Weights have no sample, so that one
+//! product serves all, and the gap of the rows lies between samples: `U = Bt*Ph*Pw*Kt*S`.
+//!
 //! **Groups** of a convolution share a tile in one of two ways ([`GroupPlacement`]). *Dense*: their
 //! planes lie beside each other in a slot, `Gt*Ct <= S`, and every product is of one group's kernels.
 //! *Spread*: one product serves all of them. Group g sits `p(g)*U` further in request and weights and
@@ -63,6 +67,8 @@ const MAX_EXTENT: usize = 1 << 16;
 /// The tile that one polynomial product computes, and how products become responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvTile {
+    /// Samples of a tile, Bt.
+    pub samples: usize,
     /// Output rows and columns of a tile, `[oh, ow]`.
     pub output: [usize; 2],
     /// Groups of a tile, Gt.
@@ -99,8 +105,8 @@ pub enum LayoutError {
         /// The tile.
         tile: ConvTile,
     },
-    /// Tiles that share coefficients differ in their columns.
-    #[error("tiles of {tile:?} share coefficients and are not equally wide")]
+    /// Tiles that share coefficients differ in their columns, or those of several samples in their rows.
+    #[error("tiles of {tile:?} share coefficients and are not equally large")]
     Ragged {
         /// The tile.
         tile: ConvTile,
@@ -190,6 +196,7 @@ impl ConvLayout {
         let axes = Arc::new(axes(&geometry).ok_or(LayoutError::Window)?);
         let cuts = axes.each_ref().map(|axis| axis.cut(axis.output.max(1)));
         let whole = ConvTile {
+            samples: 1,
             output: [output.height, output.width],
             groups: 1,
             placement: GroupPlacement::Dense,
@@ -210,7 +217,8 @@ impl ConvLayout {
     pub fn with_tile(&self, tile: ConvTile, ring_degree: usize) -> Result<Self, LayoutError> {
         let Self { geometry, packing, output, ref axes, .. } = *self;
         let within = |size: usize, limit: usize| size >= 1 && size <= limit;
-        if !(within(tile.output[0], output.height)
+        if !(within(tile.samples, geometry.batch)
+            && within(tile.output[0], output.height)
             && within(tile.output[1], output.width)
             && within(tile.groups, geometry.groups)
             && within(tile.planes, self.planes())
@@ -219,7 +227,9 @@ impl ConvLayout {
             return Err(LayoutError::Tile { tile });
         }
         // Behind the outputs of a narrower tile lie sums of any size, below fields that are wanted.
-        if self.packing.tile_fields() > 1 && !output.width.is_multiple_of(tile.output[1]) {
+        let is_ragged = !output.width.is_multiple_of(tile.output[1])
+            || (geometry.batch > 1 && !output.height.is_multiple_of(tile.output[0]));
+        if self.packing.tile_fields() > 1 && is_ragged {
             return Err(LayoutError::Ragged { tile });
         }
         let too_large = LayoutError::RingDegree { tile, ring_degree };
@@ -240,7 +250,9 @@ impl ConvLayout {
         let unit = cuts[0]
             .pitch
             .checked_mul(cuts[1].pitch)
-            .and_then(|area| area.checked_mul(tile.kernels)?.checked_mul(stride))
+            .and_then(|area| {
+                area.checked_mul(tile.samples)?.checked_mul(tile.kernels)?.checked_mul(stride)
+            })
             .ok_or(too_large)?;
         let last = group_place(tile.spread_groups() - 1);
         let units = last.saturating_mul(2).saturating_add(1);
@@ -275,7 +287,7 @@ impl ConvLayout {
             GroupPlacement::Spread => (group_tiles, 1),
         };
         LayoutCounts {
-            spatial: (self.cuts[0].count * self.cuts[1].count).div_ceil(self.packing.tile_fields()),
+            spatial: self.output_tiles().div_ceil(self.packing.tile_fields()),
             group_tiles,
             input_tiles: self.planes().div_ceil(tile.planes),
             rows: row_groups * kernel_tiles,
@@ -294,7 +306,9 @@ impl ConvLayout {
         let place = (group_place(tile.spread_groups() - 1) * self.unit()).cast_signed();
         let least = slots(rows.reads[0], columns.reads[0]) * slot - others - place;
         let used = (tile.planes * tile.dense_groups()).cast_signed();
-        let most = slots(rows.reads[1], columns.reads[1]) * slot + others + used - 1 + 2 * place;
+        let samples = ((tile.samples - 1) * rows.pitch).cast_signed();
+        let last = slots(samples + rows.reads[1], columns.reads[1]);
+        let most = last * slot + others + used - 1 + 2 * place;
         let n = self.ring_degree;
         let length = usize::try_from(most - least + 1).unwrap_or(n);
         if length >= n {
@@ -348,12 +362,20 @@ impl ConvLayout {
 
     /// Coefficients that one of several spread groups takes, U.
     fn unit(&self) -> usize {
-        self.cuts[0].pitch * self.cuts[1].pitch * self.tile.kernels * self.stride
+        let samples = self.tile.samples * self.cuts[0].pitch * self.cuts[1].pitch;
+        samples * self.tile.kernels * self.stride
     }
 
-    /// First coefficient of position (y, x) of a tile.
-    fn slot(&self, y: usize, x: usize) -> usize {
-        (y * self.cuts[1].pitch + x) * self.tile.kernels * self.stride
+    /// First coefficient of position (y, x) of a sample of a tile.
+    fn slot(&self, sample: usize, y: usize, x: usize) -> usize {
+        let row = sample * self.cuts[0].pitch + y;
+        (row * self.cuts[1].pitch + x) * self.tile.kernels * self.stride
+    }
+
+    /// Tiles over samples, rows and columns.
+    fn output_tiles(&self) -> usize {
+        let samples = self.geometry.batch.div_ceil(self.tile.samples);
+        samples * self.cuts[0].count * self.cuts[1].count
     }
 
     fn kernel_tiles(&self) -> usize {
@@ -401,11 +423,18 @@ impl ConvLayout {
         [plane / (rows * columns), plane / columns % rows, plane % columns]
     }
 
-    /// The spatial tiles of a request, as `(field, [row, column])`.
-    fn fields(&self, spatial: usize) -> impl Iterator<Item = (usize, [usize; 2])> + use<> {
-        let columns = self.cuts[1].count;
-        let tiles = part(spatial, self.packing.tile_fields(), self.cuts[0].count * columns);
-        tiles.enumerate().map(move |(field, tile)| (field, [tile / columns, tile % columns]))
+    /// The spatial tiles of a request, as `(field, [samples, row, column])`.
+    fn fields(&self, spatial: usize) -> impl Iterator<Item = (usize, [usize; 3])> + use<> {
+        let [rows, columns] = self.cuts.map(|cut| cut.count);
+        let tiles = part(spatial, self.packing.tile_fields(), self.output_tiles());
+        tiles.enumerate().map(move |(field, tile)| {
+            (field, [tile / (rows * columns), tile / columns % rows, tile % columns])
+        })
+    }
+
+    /// The samples of a tile over them.
+    fn samples(&self, tile: usize) -> Range<usize> {
+        part(tile, self.tile.samples, self.geometry.batch)
     }
 
     /// The kernels of a kernel tile, within their group.

@@ -15,7 +15,7 @@ pub struct InputRun {
     pub coefficient_step: usize,
     /// The field of the coefficients, from the lowest.
     pub field: usize,
-    /// Index of the first in the input `[C, H, W]`.
+    /// Index of the first in the input `[B*C, H, W]`.
     pub index: usize,
     /// Distance of their indices.
     pub index_step: usize,
@@ -40,7 +40,7 @@ pub struct OutputRun {
     /// Distance of the coefficients.
     pub coefficient_step: usize,
     /// By field within a channel, else the first entry: index of the first coefficient's output in
-    /// `[K, OH, OW]`; those of the others follow it.
+    /// `[B*K, OH, OW]`; those of the others follow it.
     pub outputs: [Option<usize>; MAX_FIELDS],
     /// How many.
     pub len: usize,
@@ -87,12 +87,17 @@ impl ConvLayout {
             self.tile_planes(inputs).flat_map(move |(slot, plane, plane_field)| {
                 let [channel, phase_y, phase_x] = self.plane(plane);
                 let channel = group * self.geometry.group_inputs() + channel;
-                self.fields(spatial).flat_map(move |(tile_field, [row, column])| {
+                let tiles = self.fields(spatial).flat_map(move |(field, [tile, row, column])| {
+                    let samples = self.samples(tile).enumerate();
+                    samples.map(move |(place, sample)| (field, place, sample, row, column))
+                });
+                tiles.flat_map(move |(tile_field, sample_place, sample, row, column)| {
+                    let channel = sample * self.geometry.sample_channels() + channel;
                     let (y, in_y, height) = rows.run(&self.cuts[0], row, phase_y);
                     let (x, in_x, len) = columns.run(&self.cuts[1], column, phase_x);
                     (0..height).map(move |i| InputRun {
-                        coefficient: place + slot + self.slot(y + i, x),
-                        coefficient_step: self.slot(0, 1),
+                        coefficient: place + slot + self.slot(sample_place, y + i, x),
+                        coefficient_step: self.slot(0, 0, 1),
                         field: plane_field + tile_field,
                         index: self.geometry.input.index(channel, in_y + i * rows.stride(), in_x),
                         index_step: columns.stride(),
@@ -123,11 +128,13 @@ impl ConvLayout {
             let first = group * self.geometry.group_outputs();
             kernels.clone().enumerate().flat_map(move |(k_slot, k)| {
                 let coefficient = 2 * place + k_slot * self.stride;
-                (0..self.tile.output[0]).filter_map(move |y| {
-                    let (outputs, len) = self.outputs_at(spatial, first + k, y)?;
+                let rows = self.tile.output[0];
+                (0..self.tile.samples * rows).filter_map(move |row| {
+                    let (sample, y) = (row / rows, row % rows);
+                    let (outputs, len) = self.outputs_at(spatial, first + k, sample, y)?;
                     Some(OutputRun {
-                        coefficient: coefficient + self.slot(y, 0),
-                        coefficient_step: self.slot(0, 1),
+                        coefficient: coefficient + self.slot(sample, y, 0),
+                        coefficient_step: self.slot(0, 0, 1),
                         outputs,
                         len,
                     })
@@ -136,22 +143,27 @@ impl ConvLayout {
         })
     }
 
-    /// The first outputs of kernel k in row y of a tile, by field, and how many follow; `None` if the
+    /// The first outputs of kernel k in row y of a tile's sample, by field, and how many follow; `None` if the
     /// tiles have no such row. Tiles of lower fields are no shorter, and all are of one width if there
     /// are several.
     fn outputs_at(
         &self,
         spatial: usize,
         k: usize,
+        sample: usize,
         y: usize,
     ) -> Option<([Option<usize>; MAX_FIELDS], usize)> {
         let mut outputs = [None; MAX_FIELDS];
         let mut len = None;
-        for (entry, (_, [row, column])) in outputs.iter_mut().zip(self.fields(spatial)) {
+        let kernels = self.geometry.out_channels;
+        for (entry, (_, [tile, row, column])) in outputs.iter_mut().zip(self.fields(spatial)) {
             let columns = self.axes[1].outputs(&self.cuts[1], column);
+            let sample = self.samples(tile).nth(sample);
             let out_y = self.axes[0].outputs(&self.cuts[0], row).nth(y);
-            *entry = out_y.map(|out_y| self.output.index(k, out_y, columns.start));
-            len = len.or(out_y.map(|_| columns.len()));
+            *entry = sample.zip(out_y).map(|(sample, out_y)| {
+                self.output.index(sample * kernels + k, out_y, columns.start)
+            });
+            len = len.or(entry.map(|_| columns.len()));
         }
         Some((outputs, len?))
     }
@@ -163,7 +175,8 @@ impl<'a> WeightPlacer<'a> {
     pub fn new(layout: &'a ConvLayout) -> Self {
         let [rows, columns] = &*layout.axes;
         let [_, s] = layout.geometry.window.kernel;
-        let (pitch, slot) = (layout.cuts[1].pitch.cast_signed(), layout.slot(0, 1).cast_signed());
+        let (pitch, slot) =
+            (layout.cuts[1].pitch.cast_signed(), layout.slot(0, 0, 1).cast_signed());
         let mut taps = vec![Vec::new(); rows.phases.len() * columns.phases.len()];
         for (tap_y, y) in rows.reads(&layout.cuts[0]) {
             for (tap_x, x) in columns.reads(&layout.cuts[1]) {

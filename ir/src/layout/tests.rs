@@ -13,7 +13,7 @@ const GARBAGE: i128 = 1 << 70;
 
 fn geometry(input: [usize; 3], k: usize, window: Window, groups: usize) -> ConvGeometry {
     let [c, height, width] = input;
-    ConvGeometry { input: Chw::new(c, height, width), out_channels: k, window, groups }
+    ConvGeometry { input: Chw::new(c, height, width), out_channels: k, window, groups, batch: 1 }
 }
 
 fn dense(kernel: usize, stride: usize, pad: usize) -> Window {
@@ -166,7 +166,7 @@ fn tile(
     [planes, kernels]: [usize; 2],
     merge_levels: u32,
 ) -> ConvTile {
-    ConvTile { output, groups, placement, planes, kernels, merge_levels }
+    ConvTile { output, groups, placement, planes, kernels, merge_levels, samples: 1 }
 }
 
 /// Cases with the smallest ring degree that they fit.
@@ -272,17 +272,19 @@ proptest! {
     #[test]
     fn any_tile_computes_the_convolution(
         [groups, inputs, outputs] in [1..5_usize, 1..4, 1..4],
+        batch in 1..5_usize,
         [height, width] in [1..9_usize, 1..9],
         kernel in [1..4_usize, 1..4],
         strides in [1..4_usize, 1..4],
         dilations in [1..4_usize, 1..4],
         pads in [0..3_usize, 0..3, 0..3, 0..3],
-        part: [u8; 7],
+        part: [u8; 8],
         packing in 0..4_u32,
         slack in 0..2_u32,
     ) {
         let window = Window { kernel, strides, pads, dilations };
-        let g = geometry([groups * inputs, height, width], groups * outputs, window, groups);
+        let input = [batch * groups * inputs, height, width];
+        let g = ConvGeometry { batch, ..geometry(input, groups * outputs, window, groups) };
         let packing = match packing {
             0 | 1 => Packing::None,
             2 => Packing::WithinChannel {
@@ -297,20 +299,23 @@ proptest! {
         let pick = |index: usize, most: usize| usize::from(part[index]) % most + 1;
         let placement =
             if part[5] % 2 == 0 { GroupPlacement::Dense } else { GroupPlacement::Spread };
-        let columns = pick(1, output.width);
-        prop_assume!(packing.tile_fields() == 1 || output.width.is_multiple_of(columns));
+        let [rows, columns] = [pick(0, output.height), pick(1, output.width)];
+        let is_even = output.width.is_multiple_of(columns)
+            && (batch == 1 || output.height.is_multiple_of(rows));
+        prop_assume!(packing.tile_fields() == 1 || is_even);
         let mut tile = ConvTile {
-            output: [pick(0, output.height), columns],
+            output: [rows, columns],
             groups: pick(2, groups),
             placement,
             planes: pick(3, planes.unwrap()),
             kernels: pick(4, outputs),
             merge_levels: 0,
+            samples: pick(7, batch),
         };
         let used = (tile.planes * tile.dense_groups()).next_power_of_two();
         tile.merge_levels = u32::from(part[5] / 2) % (used.trailing_zeros() + 1);
         let stride = if tile.merge_levels == 0 { tile.planes * tile.dense_groups() } else { used };
-        let unit = area(g, tile.output) * stride * tile.kernels;
+        let unit = tile.samples * area(g, tile.output) * stride * tile.kernels;
         let least = (2 * group_place(tile.spread_groups() - 1) + 1) * unit;
         check(g, packing, tile, least.next_power_of_two() << slack);
     }

@@ -174,7 +174,7 @@ impl Plan {
                 | LayerKind::Table { .. }
                 | LayerKind::View(_)
                 | LayerKind::Reshape(_)
-                | LayerKind::Concat
+                | LayerKind::Concat { .. }
                 | LayerKind::ToArithmetic { .. }
                 | LayerKind::ToBoolean { .. }
                 | LayerKind::Open
@@ -266,7 +266,7 @@ impl Plan {
                 | LayerKind::Table { .. }
                 | LayerKind::View(_)
                 | LayerKind::Reshape(_)
-                | LayerKind::Concat
+                | LayerKind::Concat { .. }
                 | LayerKind::ToArithmetic { .. }
                 | LayerKind::ToBoolean { .. }
                 | LayerKind::Open
@@ -401,7 +401,10 @@ fn check_reads(spec: &PlanSpec) -> Result<(), PlanError> {
 }
 
 fn infer_types(spec: &PlanSpec) -> Result<Vec<ValueType>, PlanError> {
-    let input = SecureOp::Input { shape: spec.input.shape, range: spec.input.quantization.range };
+    let mut shape = spec.input.shape;
+    let channels = shape.channels.checked_mul(spec.batch).filter(|_| spec.batch > 0);
+    shape.channels = channels.ok_or_else(|| plan_error("has no samples, or too many"))?;
+    let input = SecureOp::Input { shape, range: spec.input.quantization.range };
     let input = input.result_type(&[]).map_err(|error| plan_error(error.to_string()))?;
     let mut values = vec![input];
     let last = spec.layers.len() - 1;
@@ -418,7 +421,31 @@ fn infer_types(spec: &PlanSpec) -> Result<Vec<ValueType>, PlanError> {
         if (index == last) != (op == SecureOp::Open) {
             return Err(fail("the last step, and no other, opens the result".to_owned()));
         }
-        values.push(op.result_type(&operands).map_err(|error| fail(error.to_string()))?);
+        let result = op.result_type(&operands).map_err(|error| fail(error.to_string()))?;
+        if !is_by_sample(&op, spec.batch) || !result.shape.channels.is_multiple_of(spec.batch) {
+            return Err(fail("mixes the samples of the plan, or holds others".to_owned()));
+        }
+        values.push(result);
     }
     Ok(values)
+}
+
+/// Whether a step computes each of `batch` samples from that sample alone, as far as its operation tells;
+/// the shapes of its values tell the rest.
+fn is_by_sample(op: &SecureOp, batch: usize) -> bool {
+    match op {
+        SecureOp::Linear(op) => op.geometry.batch == batch,
+        SecureOp::View(view) => view.batch == batch,
+        SecureOp::Concat { batch: own } => *own == batch,
+        SecureOp::Top { .. } => batch == 1,
+        SecureOp::Input { .. }
+        | SecureOp::Combine(_)
+        | SecureOp::Requantize { .. }
+        | SecureOp::MaxPool { .. }
+        | SecureOp::Table { .. }
+        | SecureOp::Reshape(_)
+        | SecureOp::ToArithmetic { .. }
+        | SecureOp::ToBoolean { .. }
+        | SecureOp::Open => true,
+    }
 }

@@ -139,7 +139,7 @@ impl LayerKind {
             Self::Combine(_)
             | Self::View(_)
             | Self::Reshape(_)
-            | Self::Concat
+            | Self::Concat { .. }
             | Self::ToBoolean { .. } => "Local",
             Self::Open => "OpenToClient",
             Self::Top { .. } => "TopMerge",

@@ -75,7 +75,10 @@ pub struct PlanSpec {
     pub error_budget_log2: u32,
     /// Whether accumulators are rounded before they are requantized.
     pub rounding: AccRounding,
-    /// The tensor that the client brings.
+    /// Samples that an inference computes at once. All values hold so many, one after the other along
+    /// the channels.
+    pub batch: usize,
+    /// The tensor that the client brings for each sample.
     pub input: NetworkInput,
     /// How raw pixels become the model's input.
     pub preparation: InputPreparation,
@@ -164,8 +167,11 @@ pub enum LayerKind {
     View(View),
     /// The same elements as another shape.
     Reshape(Chw),
-    /// Operands one after the other along the channels.
-    Concat,
+    /// Operands one after the other along the channels, sample by sample.
+    Concat {
+        /// Samples that each operand holds.
+        batch: usize,
+    },
     /// Bits to arithmetic shares.
     ToArithmetic {
         /// Width L of the shares in bits.
@@ -201,7 +207,7 @@ impl LayerKind {
             | Self::Table { .. }
             | Self::View(_)
             | Self::Reshape(_)
-            | Self::Concat
+            | Self::Concat { .. }
             | Self::ToArithmetic { .. }
             | Self::ToBoolean { .. }
             | Self::Open
@@ -220,7 +226,7 @@ impl LayerKind {
             &Self::Table { widths, lo } => SecureOp::Table { widths, lo },
             &Self::View(view) => SecureOp::View(view),
             &Self::Reshape(shape) => SecureOp::Reshape(shape),
-            Self::Concat => SecureOp::Concat,
+            &Self::Concat { batch } => SecureOp::Concat { batch },
             &Self::ToArithmetic { bits, .. } => SecureOp::ToArithmetic { bits },
             &Self::ToBoolean { bits, lo } => SecureOp::ToBoolean { bits, lo },
             Self::Open => SecureOp::Open,
@@ -324,10 +330,35 @@ impl Plan {
         operands.iter().filter_map(|id| self.values.get(id.0).copied()).collect()
     }
 
-    /// Number of integer outputs.
+    /// Samples that an inference computes at once.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.spec.batch.max(1)
+    }
+
+    /// Number of integer outputs of a sample.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.values.last().map_or(0, |value| value.shape.len())
+        self.values.last().map_or(0, |value| value.shape.len()) / self.batch()
+    }
+
+    /// Number of integers that the client brings for all samples of an inference.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.values.first().map_or(0, |value| value.shape.len())
+    }
+
+    /// The input of an inference on `samples`, at most [`Self::batch`] of them: behind them the last is
+    /// repeated.
+    #[must_use]
+    pub fn pass_input(&self, samples: &[Vec<i64>]) -> Vec<i64> {
+        let repeated = samples.last().into_iter().cycle();
+        samples.iter().chain(repeated).take(self.batch()).flatten().copied().collect()
+    }
+
+    /// The outputs of each sample of an inference that made `outputs`.
+    pub fn sample_outputs(&self, outputs: &[i64]) -> impl Iterator<Item = Vec<i64>> {
+        outputs.chunks(self.output_len().max(1)).map(<[i64]>::to_vec)
     }
 
     /// The linear steps in order: a weights file has one entry for each.

@@ -81,7 +81,7 @@ impl Plan {
     #[must_use]
     pub fn classes(&self) -> usize {
         let ranked = self.ranking().and_then(|index| self.operands(index).first().copied());
-        ranked.map_or(self.output_len(), |operand| operand.shape.len())
+        ranked.map_or(self.output_len(), |operand| operand.shape.len() / self.batch())
     }
 
     /// The step that ranks what the last step opens.

@@ -109,7 +109,7 @@ impl Plan {
             | LayerKind::Combine(_)
             | LayerKind::View(_)
             | LayerKind::Reshape(_)
-            | LayerKind::Concat
+            | LayerKind::Concat { .. }
             | LayerKind::ToBoolean { .. }
             | LayerKind::Open
             | LayerKind::Top { .. } => fixed_traffic(&layer.kind.op(), operand),

@@ -252,8 +252,11 @@ pub enum SecureOp {
     View(View),
     /// The same elements as another shape.
     Reshape(Chw),
-    /// Operands one after the other along the channels.
-    Concat,
+    /// Operands one after the other along the channels, sample by sample.
+    Concat {
+        /// Samples that each operand holds.
+        batch: usize,
+    },
     /// Bits to arithmetic shares.
     ToArithmetic {
         /// Width L of the shares in bits.
@@ -289,7 +292,7 @@ impl SecureOp {
             Self::Table { .. } => "table",
             Self::View(_) => "view",
             Self::Reshape(_) => "reshape",
-            Self::Concat => "concat",
+            Self::Concat { .. } => "concat",
             Self::ToArithmetic { .. } => "to-arithmetic",
             Self::ToBoolean { .. } => "to-boolean",
             Self::Open => "open",

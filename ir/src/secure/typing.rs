@@ -90,7 +90,7 @@ impl SecureOp {
         let expected = match self {
             Self::Input { .. } => 0..=0,
             Self::Combine(op) => op.terms.len().max(1)..=op.terms.len().min(MAX_TERMS),
-            Self::Concat => 1..=MAX_TERMS,
+            Self::Concat { .. } => 1..=MAX_TERMS,
             Self::Table { .. } => 1..=2,
             Self::Linear(_)
             | Self::Requantize { .. }
@@ -108,7 +108,7 @@ impl SecureOp {
                 ValueType { shape, domain: Domain::Client { range } }
             }
             (Self::Combine(op), _) => rules.combine(op, operands)?,
-            (Self::Concat, _) => rules.concat(operands)?,
+            (&Self::Concat { batch }, _) => rules.concat(batch, operands)?,
             (&Self::Table { widths, lo }, _) => rules.table(widths, lo, operands)?,
             (_, &[operand, ..]) => rules.unary(self, operand)?,
             (_, []) => return Err(rules.parameter("the operand is missing")),
@@ -425,7 +425,9 @@ impl Rules {
         Ok(ValueType { shape: view.output, domain })
     }
 
-    fn concat(self, operands: &[ValueType]) -> Result<ValueType, TypeError> {
+    fn concat(self, batch: usize, operands: &[ValueType]) -> Result<ValueType, TypeError> {
+        let is_whole = |operand: &ValueType| operand.shape.channels.checked_rem(batch) == Some(0);
+        self.require(operands.iter().all(is_whole), "samples do not divide the channels")?;
         let mut operands = operands.iter();
         let first = operands.next().ok_or(self.parameter("the operand is missing"))?;
         let mut result = *first;
@@ -452,12 +454,10 @@ impl Rules {
                 (_, domain) => return Err(self.domain(domain)),
             };
         }
-        match result.domain {
-            Domain::Client { .. } | Domain::Arithmetic { .. } | Domain::Boolean { .. } => {
-                Ok(result)
-            }
-            Domain::Accumulator { .. } | Domain::Revealed => Err(self.domain(result.domain)),
+        if let domain @ (Domain::Accumulator { .. } | Domain::Revealed) = result.domain {
+            return Err(self.domain(domain));
         }
+        Ok(result)
     }
 }
 

@@ -210,6 +210,7 @@ fn draw_layer(ring_degree: usize, rng: &mut ChaCha20Rng) -> (ConvGeometry, ConvT
             out_channels: groups * pick(1, 9),
             window,
             groups,
+            batch: 1,
         };
         let Some(output) = geometry.output() else { continue };
         let Some(planes) = group_planes(&geometry, Packing::None) else { continue };
@@ -221,6 +222,7 @@ fn draw_layer(ring_degree: usize, rng: &mut ChaCha20Rng) -> (ConvGeometry, ConvT
             planes: pick(1, planes),
             kernels: pick(1, geometry.group_outputs()),
             merge_levels: pick(0, 4) as u32,
+            samples: 1,
         };
         if ConvLayout::new(geometry, Packing::None, tile, ring_degree).is_ok() {
             return (geometry, tile);

@@ -116,6 +116,7 @@ fn plan(ot: OtExtension) -> Result<Plan, RunError> {
         rlwe: vec![RlweSpec::new(4096, 48)],
         ot,
         layers: kinds.into_iter().enumerate().map(layer).collect(),
+        batch: 1,
     };
     let refused = RunError::Internal { what: "the plan of the calibration breaks a rule" };
     encode_plan(spec).map(|(plan, _)| plan).map_err(|_| refused)
@@ -129,6 +130,7 @@ fn linear() -> LayerKind {
             out_channels: CHANNELS,
             window: Window::dense([3; 2], [1; 2], [1; 4]),
             groups: 1,
+            batch: 1,
         },
         weight_bits: 4,
         multiplier_bits: 0,
@@ -144,6 +146,7 @@ fn linear() -> LayerKind {
         planes: 4,
         kernels: 1,
         merge_levels: 0,
+        samples: 1,
     };
     let choice = LinearChoice {
         rlwe: 0,

@@ -31,6 +31,9 @@ pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let _ = writeln!(err, "{table}\n{}", line(stats));
+    if plan.batch() > 1 {
+        let _ = writeln!(err, "each inference is of {} samples", plan.batch());
+    }
 }
 
 fn row(name: &str, kernel: &str, cost: &PartCost, measured: &Measured) -> [String; 7] {

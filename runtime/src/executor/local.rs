@@ -42,7 +42,7 @@ pub(super) fn run(
         }
         (LayerKind::Reshape(_), [Value::Words(words)]) => Value::Words(words.clone()),
         (LayerKind::Reshape(_), [Value::Planes(planes)]) => Value::Planes(planes.clone()),
-        (LayerKind::Concat, _) => concat(step, operands)?,
+        (&LayerKind::Concat { batch }, _) => concat(batch, step, operands)?,
         (LayerKind::ToBoolean { bits, lo }, [Value::Words(words)]) => {
             Value::Planes((0..*bits).map(|bit| client_plane(role, words, bit, *lo)).collect())
         }
@@ -137,18 +137,25 @@ fn rearrange(value: &Value, sources: &[Option<usize>], padding: u64) -> Result<V
     })
 }
 
-fn concat(step: &Step<'_>, operands: &[&Value]) -> Result<Value, RunError> {
+fn concat(batch: usize, step: &Step<'_>, operands: &[&Value]) -> Result<Value, RunError> {
     let elements = step.result.shape.len();
+    // Where each sample of each operand lies.
+    let parts = (0..batch).flat_map(|sample| {
+        operands.iter().zip(step.types).map(move |(value, from)| {
+            let size = from.shape.len() / batch.max(1);
+            (value, sample * size..(sample + 1) * size)
+        })
+    });
     if let Domain::Boolean { bits, .. } = step.result.domain {
         let mut planes = Vec::with_capacity(bits as usize);
         for bit in 0..bits as usize {
-            let mut parts = Vec::with_capacity(operands.len());
-            for (value, from) in operands.iter().zip(step.types) {
+            let mut joined = Vec::with_capacity(batch * operands.len());
+            for (value, range) in parts.clone() {
                 let Value::Planes(planes) = value else { return Err(WRONG_VALUE) };
                 let plane = planes.get(bit).ok_or(WRONG_VALUE)?;
-                parts.push((0..from.shape.len()).map(|index| plane.bit(index)));
+                joined.push(range.map(|index| plane.bit(index)));
             }
-            planes.push(Plane::from_bits(elements, parts.into_iter().flatten()));
+            planes.push(Plane::from_bits(elements, joined.into_iter().flatten()));
         }
         return Ok(Value::Planes(planes));
     }
@@ -159,9 +166,10 @@ fn concat(step: &Step<'_>, operands: &[&Value]) -> Result<Value, RunError> {
         u64::MAX
     };
     let mut joined: Words = Zeroizing::new(Vec::with_capacity(elements));
-    for value in operands {
+    for (value, range) in parts {
         let Value::Words(words) = value else { return Err(WRONG_VALUE) };
-        joined.extend(words.iter().map(|word| word & word_mask));
+        let part = words.get(range).ok_or(WRONG_VALUE)?;
+        joined.extend(part.iter().map(|word| word & word_mask));
     }
     Ok(Value::Words(joined))
 }

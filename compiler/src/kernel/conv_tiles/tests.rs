@@ -31,6 +31,7 @@ fn geometry([c, k, size, kernel, stride, groups]: [usize; 6]) -> ConvGeometry {
         out_channels: k,
         window: Window::dense([kernel; 2], [stride; 2], [kernel / 2; 4]),
         groups,
+        batch: 1,
     }
 }
 
@@ -78,7 +79,8 @@ fn no_tile_is_cheaper_than_those_that_are_kept() {
             let placement = [GroupPlacement::Dense, GroupPlacement::Spread][dense - 1];
             let merge_levels = u32::try_from(levels - 1).unwrap();
             let output = [height, width];
-            let tile = ConvTile { output, groups, placement, planes, kernels, merge_levels };
+            let tile =
+                ConvTile { output, groups, placement, planes, kernels, merge_levels, samples: 1 };
             let Ok(layout) = ConvLayout::new(geometry, packing, tile, ring_degree) else {
                 continue;
             };
@@ -193,7 +195,8 @@ fn rules_divide_a_ring_as_they_say() {
         let geometry = geometry(layer);
         let norms = vec![3e4; geometry.out_channels];
         let mut tiles = Tiles::new(geometry, Packing::None, &norms);
-        let expected = ConvTile { output, groups, placement, planes, kernels, merge_levels: 0 };
+        let expected =
+            ConvTile { output, groups, placement, planes, kernels, merge_levels: 0, samples: 1 };
         assert_eq!(tried(&mut tiles, 4096, rule, false), [expected], "{layer:?} {rule:?}");
     }
 }

@@ -63,7 +63,7 @@ impl Lowering<'_> {
             _ => (Window::POINT, 1),
         };
         let out_channels = shape.channels;
-        let geometry = ConvGeometry { input: value.shape, out_channels, window, groups };
+        let geometry = ConvGeometry { input: value.shape, out_channels, window, groups, batch: 1 };
         let factors = weights.scales.iter().map(|scale| value.scale * scale).collect();
         Ok(Known::Sum(Expression {
             shape,

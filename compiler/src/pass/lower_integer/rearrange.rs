@@ -101,7 +101,7 @@ impl Lowering<'_> {
         });
         let all = |kind| values.iter().all(|value| value.kind == kind);
         let kind = if all(first.kind) { first.kind } else { ValueKind::Exact };
-        let made = self.push(id, id, values, IntegerOp::Concat);
+        let made = self.push(id, id, values, IntegerOp::Concat { batch: 1 });
         Ok(Known::Value(Value { id: made, shape, range, kind, ..first }))
     }
 
@@ -155,7 +155,7 @@ fn view(op: &Op, rank: usize, output: Chw) -> Option<View> {
         }
         _ => return None,
     }
-    Some(View { axes, output })
+    Some(View { axes, output, batch: 1 })
 }
 
 fn is_identity(op: &IntegerOp, input: Chw) -> bool {

@@ -231,6 +231,7 @@ fn terms(parts: &[Part], shift: i32) -> Option<Vec<Term>> {
                         out_channels: channels,
                         window: Window::POINT,
                         groups: channels,
+                        batch: 1,
                     };
                     let ones = Arc::new(vec![1; channels]);
                     linear_term(geometry, ones, UNIT_WEIGHT_BITS, at_shift(factors, shift)?)

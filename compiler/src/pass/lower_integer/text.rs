@@ -34,7 +34,7 @@ pub fn text(network: &IntegerNetwork) -> String {
                 format!("view ->{} axes=[{}]", view.output, axes.join(","))
             }
             IntegerOp::Reshape(shape) => format!("reshape ->{shape}"),
-            IntegerOp::Concat => "concat".into(),
+            IntegerOp::Concat { .. } => "concat".into(),
         };
         let inputs: Vec<String> = layer.inputs.iter().map(|input| input.0.to_string()).collect();
         let _ = writeln!(

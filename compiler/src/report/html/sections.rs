@@ -297,9 +297,13 @@ impl Report<'_> {
             let cells = plain_cells(cells.iter().map(|text| ("n", text.as_str())));
             let _ = writeln!(html, "<tr><td>{what}</td>{cells}</tr>");
         }
+        html.push_str("</tbody>\n</table>\n");
+        if let Some(samples) = self.samples() {
+            let _ = writeln!(html, "<p>{}</p>", escape(&samples));
+        }
         let _ = write!(
             html,
-            "</tbody>\n</table>\n<p>{}</p>\n<p>{}</p>\n",
+            "<p>{}</p>\n<p>{}</p>\n",
             escape(&self.ots()),
             escape(&self.memory_text())
         );

@@ -28,6 +28,7 @@ fn layer(
         out_channels: k,
         window: Window::dense([kernel; 2], [1; 2], [kernel / 2; 4]),
         groups,
+        batch: 1,
     };
     let mut state = 1_u64;
     let most = (1_i64 << (weight_bits - 1)) - 1;

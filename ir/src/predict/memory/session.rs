@@ -39,7 +39,7 @@ impl Plan {
                 server: polynomial(params).saturating_mul(2).saturating_add(galois),
             });
         }
-        let input = words(self.spec().input.shape.len());
+        let input = words(self.input_len());
         memory.add(Both { client: input, server: self.weight_memory(situation) })
     }
 
@@ -56,7 +56,7 @@ impl Plan {
             sum.saturating_add(weights.saturating_mul(WEIGHT_BYTES)).saturating_add(of_kernels)
         });
         // The sample as the file has it, as reals and as integers.
-        let input = words(self.spec().input.shape.len()).saturating_mul(3);
+        let input = words(self.input_len()).saturating_mul(3);
         let server = self.weight_memory(situation).saturating_add(read);
         Both::same(both).add(Both { client: input, server })
     }

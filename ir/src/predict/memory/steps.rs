@@ -55,7 +55,7 @@ impl Plan {
                 let sources = (result.shape.len() as u64).saturating_mul(SOURCE_BYTES);
                 value_bytes(result).saturating_add(sources)
             }
-            LayerKind::Reshape(_) | LayerKind::Concat | LayerKind::ToBoolean { .. } => {
+            LayerKind::Reshape(_) | LayerKind::Concat { .. } | LayerKind::ToBoolean { .. } => {
                 value_bytes(result)
             }
             LayerKind::ToArithmetic { bits, form } => {

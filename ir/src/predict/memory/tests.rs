@@ -25,7 +25,7 @@ fn params(modulus_bits: u32, key_switch: Option<KeySwitchSpec>) -> RlweParams {
 fn linear(channels: usize) -> LayerKind {
     let window = Window::dense([3; 2], [1; 2], [1; 4]);
     let input = Chw::new(channels, 12, 12);
-    let geometry = ConvGeometry { input, out_channels: 8, window, groups: 1 };
+    let geometry = ConvGeometry { input, out_channels: 8, window, groups: 1, batch: 1 };
     let op = LinearOp {
         geometry,
         weight_bits: 3,
@@ -36,8 +36,15 @@ fn linear(channels: usize) -> LayerKind {
         packing: Packing::None,
     };
     let placement = GroupPlacement::Dense;
-    let tile =
-        ConvTile { output: [12, 12], groups: 1, placement, planes: 1, kernels: 2, merge_levels: 0 };
+    let tile = ConvTile {
+        output: [12, 12],
+        groups: 1,
+        placement,
+        planes: 1,
+        kernels: 2,
+        merge_levels: 0,
+        samples: 1,
+    };
     let choice = LinearChoice {
         rlwe: 0,
         tile,
@@ -90,6 +97,7 @@ fn plan(ot: OtExtension) -> Plan {
         rlwe: vec![RlweSpec::new(2048, 40)],
         ot,
         layers: kinds.into_iter().enumerate().map(layer).collect(),
+        batch: 1,
     };
     encode_plan(spec).unwrap().0
 }

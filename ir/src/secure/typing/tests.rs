@@ -69,7 +69,13 @@ fn client(lo: i64, hi: i64) -> ValueType {
 
 fn linear() -> SecureOp {
     SecureOp::Linear(LinearOp {
-        geometry: ConvGeometry { input: SHAPE, out_channels: 2, window: Window::POINT, groups: 1 },
+        geometry: ConvGeometry {
+            input: SHAPE,
+            out_channels: 2,
+            window: Window::POINT,
+            groups: 1,
+            batch: 1,
+        },
         weight_bits: 4,
         multiplier_bits: 0,
         acc_bits: 16,
@@ -108,7 +114,7 @@ fn requantize(guard_bits: u32, limit: u32, lo: i64) -> SecureOp {
 fn view(pads: bool) -> SecureOp {
     let axis = |source| ViewAxis { source, start: 0, step: 1 };
     let axes = [axis(0), ViewAxis { source: 1, start: 2, step: -1 }, axis(2)];
-    SecureOp::View(View { axes, output: Chw::new(4, 3 + usize::from(pads), 3) })
+    SecureOp::View(View { axes, output: Chw::new(4, 3 + usize::from(pads), 3), batch: 1 })
 }
 
 #[test]
@@ -141,9 +147,13 @@ fn results_live_where_the_rule_says() {
         (view(false), vec![accumulator(3)], accumulator(3)),
         (view(true), vec![bits(4, -2)], bits(4, -2)),
         (view(true), vec![client(2, 3)], client(0, 3)),
-        (SecureOp::Concat, vec![arithmetic(20), client(0, 3), arithmetic(16)], arithmetic(16)),
-        (SecureOp::Concat, vec![client(2, 3), client(-1, 0)], client(-1, 3)),
-        (SecureOp::Concat, vec![bits(4, 1); 2], bits(4, 1)),
+        (
+            SecureOp::Concat { batch: 1 },
+            vec![arithmetic(20), client(0, 3), arithmetic(16)],
+            arithmetic(16),
+        ),
+        (SecureOp::Concat { batch: 1 }, vec![client(2, 3), client(-1, 0)], client(-1, 3)),
+        (SecureOp::Concat { batch: 1 }, vec![bits(4, 1); 2], bits(4, 1)),
         (SecureOp::ToArithmetic { bits: 5 }, vec![bits(4, 1)], shares(5, 1, 16)),
         (padded_sum(), vec![client(5, 20)], shares(16, 0, 20)),
         (packed(1, within(3)), vec![shares(17, -7, 15)], accumulator(1)),
@@ -178,8 +188,8 @@ fn what_must_not_be_read_is_refused() {
         (linear(), vec![accumulator(1)], "lives as accumulator"),
         (SecureOp::MaxPool { window: Window::POINT }, vec![accumulator(1)], "lives as"),
         (SecureOp::ToArithmetic { bits: 16 }, vec![accumulator(1)], "lives as"),
-        (SecureOp::Concat, vec![accumulator(1); 2], "lives as"),
-        (SecureOp::Concat, vec![accumulator(1)], "lives as"),
+        (SecureOp::Concat { batch: 1 }, vec![accumulator(1); 2], "lives as"),
+        (SecureOp::Concat { batch: 1 }, vec![accumulator(1)], "lives as"),
         (view(true), vec![accumulator(1)], "lives as"),
         (combine(0, 1, 0), vec![accumulator(1)], "lives as"),
         (combine(1, 0, 1), vec![arithmetic(16)], "lives as"),
@@ -208,9 +218,9 @@ fn what_must_not_be_read_is_refused() {
         (table, vec![bits(4, 0)], "1 to 8 bits"),
         (view(true), vec![bits(4, 3)], "hold zero"),
         (view(true), vec![bits(4, -20)], "hold zero"),
-        (SecureOp::Concat, vec![bits(4, 0), bits(4, 1)], "lives as"),
-        (SecureOp::Concat, vec![bits(4, 0), other], "another shape"),
-        (SecureOp::Concat, vec![], "number of operands"),
+        (SecureOp::Concat { batch: 1 }, vec![bits(4, 0), bits(4, 1)], "lives as"),
+        (SecureOp::Concat { batch: 1 }, vec![bits(4, 0), other], "another shape"),
+        (SecureOp::Concat { batch: 1 }, vec![], "number of operands"),
         (SecureOp::Reshape(Chw::new(4, 3, 4)), vec![bits(4, 0)], "another shape"),
         (SecureOp::ToBoolean { bits: 2, lo: 1 }, vec![client(1, 5)], "do not hold"),
         (SecureOp::ToArithmetic { bits: 4 }, vec![bits(4, 1)], "too narrow"),

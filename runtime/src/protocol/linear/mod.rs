@@ -219,8 +219,10 @@ pub fn server(
         }
     }
     let output_bits = step.op.acc_bits + step.op.guard_bits;
-    let per_channel = (outputs.len() / weights.bias.len().max(1)).max(1);
-    for (outputs, bias) in outputs.chunks_mut(per_channel).zip(weights.bias.iter()) {
+    // All samples have the same biases.
+    let channels = step.op.geometry.out_channels * step.op.geometry.batch;
+    let per_channel = (outputs.len() / channels.max(1)).max(1);
+    for (outputs, bias) in outputs.chunks_mut(per_channel).zip(weights.bias.iter().cycle()) {
         let bias = bias.cast_unsigned() << step.op.guard_bits;
         outputs.iter_mut().for_each(|word| *word = word.wrapping_add(bias) & mask(output_bits));
     }

@@ -97,7 +97,7 @@ fn every_rule_is_checked() {
     type Change = fn(&mut PlanSpec);
     let cases: [(&str, Change); 53] = [
         ("no samples", |spec| spec.batch = 0),
-        ("no samples", |spec| spec.batch = usize::MAX),
+        ("another shape", |spec| spec.batch = usize::MAX),
         ("mixes the samples", |spec| {
             // Two samples of half the channels would be one of the plan's.
             let mut ops = spec.layers.iter_mut().filter_map(|layer| {

@@ -122,7 +122,8 @@ fn observed(
     if !output.is_terminal {
         return (PreparedPlan::new(plan), None);
     }
-    let (bar, observer) = progress::bar(&plan, samples, arguments.link);
+    let inferences = samples.div_ceil(plan.batch().max(1));
+    let (bar, observer) = progress::bar(&plan, inferences, arguments.link);
     (PreparedPlan::new(plan).with_observer(observer), Some(bar))
 }
 

@@ -25,7 +25,7 @@ impl Drop for Bar {
 
 /// A bar, and what draws on it. Steps take the space that their predicted time on `link`, or
 /// on a local network if that is not known, has of the whole.
-pub(super) fn bar(plan: &Plan, samples: usize, link: Option<LinkProfile>) -> (Bar, Observer) {
+pub(super) fn bar(plan: &Plan, inferences: usize, link: Option<LinkProfile>) -> (Bar, Observer) {
     let profile = CostProfile::default();
     let link = Some(link.unwrap_or(LinkProfile::LAN));
     let situation = Situation { profile: &profile, link, threads: 1, is_shared: false };
@@ -39,7 +39,7 @@ pub(super) fn bar(plan: &Plan, samples: usize, link: Option<LinkProfile>) -> (Ba
         ends.push(end);
     }
     let names: Vec<String> = plan.layers().iter().map(|layer| short(&cell(&layer.name))).collect();
-    let bar = ProgressBar::new(end.saturating_mul(samples as u64));
+    let bar = ProgressBar::new(end.saturating_mul(inferences as u64));
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {eta} left") {
         bar.set_style(style);
     }

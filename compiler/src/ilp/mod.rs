@@ -5,7 +5,9 @@
 //! stand for is put together in [`crate::select`].
 
 mod evaluate;
+mod round;
 mod solve;
+mod state;
 
 pub use evaluate::{Evaluation, Totals};
 pub use solve::{Solution, SolveError, SolveLimits, Status};

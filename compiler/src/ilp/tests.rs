@@ -153,7 +153,31 @@ fn solutions_are_the_best_of_all_choices() {
         // The solver's view of a choice is the same as ours.
         let root = program.solve(Some(&found.counts), SolveLimits { gap: 0.0, nodes: 0 }).unwrap();
         assert!(root.bound <= expected * (1.0 + 1e-9), "seed {seed}");
+        // A search that is cut short says nothing that is not so.
+        if let Ok(short) = program.solve(None, SolveLimits { gap: 0.0, nodes: 2 }) {
+            assert!(program.covers(&short.counts) && short.evaluation.exceeded.is_none());
+            assert!(short.bound <= expected * (1.0 + 1e-6), "seed {seed}");
+            assert!(short.evaluation.objective >= expected * (1.0 - 1e-6), "seed {seed}");
+        }
     }
     assert!(several >= 10, "{several} candidates of several steps are the best");
     assert!((1..30).contains(&infeasible), "{infeasible} programs have no solution");
+}
+
+#[test]
+fn rounded_parts_compute_every_step() {
+    for seed in 0..60 {
+        let program = random_program(seed);
+        let mut numbers = Numbers(seed + 1000);
+        let part = |_| numbers.amount(5) / 4.0;
+        let parts: Vec<f64> = program.candidates.iter().map(part).collect();
+        assert!(program.covers(&program.rounded(&parts)), "seed {seed}");
+    }
+    // What is whole but for the solver's error stays as it is.
+    let program = random_program(7);
+    let chosen = program.solve(None, SolveLimits { gap: 0.0, nodes: 100_000 }).unwrap().counts;
+    for error in [-1e-8, 1e-8] {
+        let parts: Vec<f64> = chosen.iter().map(|&count| f64::from(count) + error).collect();
+        assert_eq!(program.rounded(&parts), chosen);
+    }
 }

@@ -369,7 +369,7 @@ fn worth(plan: &Plan, search: &SearchOptions) -> f64 {
     let InferenceCost { seconds, bytes } = InferenceCost::of(plan, search);
     let bytes = bytes as f64;
     match search.objective {
-        Objective::Latency => seconds,
+        Objective::Latency | Objective::OnlineLatency => seconds,
         Objective::Bytes => bytes,
         Objective::Weighted { seconds_per_mb } => seconds + seconds_per_mb * bytes / 1e6,
     }

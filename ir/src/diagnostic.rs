@@ -80,6 +80,8 @@ codes! {
     BadOption = 2003 => Usage;
     /// A JSON document is damaged, of another kind or version, or belongs to another plan.
     WrongDocument = 2004 => Usage;
+    /// A store of prepared inferences is damaged, in use, or of another key.
+    WrongStore = 2005 => Usage;
     /// The file is not a plan, or is truncated or damaged.
     NotAPlan = 3001 => Usage;
     /// The plan was written by another version.

@@ -5,7 +5,7 @@
 //! accumulator wraps mod `2^l` after bias and again after the rounding constant, exactly as the
 //! shares do.
 
-mod linear;
+pub mod linear;
 
 pub use linear::convolve;
 

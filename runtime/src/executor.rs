@@ -3,14 +3,15 @@
 mod local;
 
 use crate::error::RunError;
+use crate::offline;
 use crate::protocol::gates::Gates;
 use crate::protocol::{Link, linear, open, requantize, table, to_arithmetic, top};
-use crate::session::{Keys, PreparedServer, Progress, Session};
+use crate::session::{Keys, Mode, PreparedServer, Progress, Session};
 use crate::share::{Plane, Words};
 use crate::stats::Measured;
 use heq_ir::geometry::{Chw, Window};
 use heq_ir::layout::PartyOperations;
-use heq_ir::plan::LayerKind;
+use heq_ir::plan::{LayerKind, LinearStep};
 use heq_ir::protocol::max_pool::{ComparisonForm, max_over_positions};
 use heq_ir::rounding::EarlyRounding;
 use heq_ir::secure::{Domain, ValueType};
@@ -207,9 +208,32 @@ impl Session<'_> {
             .plan()
             .linear_step(step.index)
             .ok_or(RunError::Internal { what: "a linear step has no parameters" })?;
+        if self.mode == Mode::Prepared {
+            let layer = self.next_layer()?;
+            let channel = &mut self.channel;
+            return match contribution {
+                Contribution::Input(_) => offline::linear_client(channel, &step, layer, shares),
+                Contribution::Weights(weights) => {
+                    let weights = weights.layer(linear_index)?;
+                    offline::linear_server(channel, &step, weights, layer, shares)
+                }
+            };
+        }
+        self.encrypted(&step, operand, linear_index, contribution, shares)
+    }
+
+    /// A linear layer under encryption, on an operand that lives as `operand`.
+    pub(crate) fn encrypted(
+        &mut self,
+        step: &LinearStep<'_>,
+        operand: Domain,
+        linear_index: usize,
+        contribution: &Contribution<'_>,
+        shares: &[u64],
+    ) -> Result<Words, RunError> {
         let ring = self.plan.ring(step.choice.rlwe)?;
         let missing = RunError::Internal { what: "a key is missing" };
-        let layer = linear::Layer { ring, step: &step, operand };
+        let layer = linear::Layer { ring, step, operand };
         let mut link = Link {
             role: self.role,
             channel: &mut self.channel,
@@ -218,11 +242,11 @@ impl Session<'_> {
         };
         let (seeds, rng) = (&mut self.seeds, &mut self.rng);
         match (&self.keys, contribution) {
-            (Keys::Client(keys), Contribution::Input(_)) => {
+            (Some(Keys::Client(keys)), Contribution::Input(_)) => {
                 let key = keys.get(step.choice.rlwe).ok_or(missing)?;
                 linear::client(&mut link, &layer, key, seeds, shares, rng)
             }
-            (Keys::Server(keys), Contribution::Weights(weights)) => {
+            (Some(Keys::Server(keys)), Contribution::Weights(weights)) => {
                 let keys = keys.get(step.choice.rlwe).ok_or(missing)?;
                 let weights = weights.layer(linear_index)?;
                 linear::server(&mut link, &layer, keys, weights, seeds, shares, rng)

@@ -8,6 +8,7 @@ pub mod calibrate;
 pub mod cli;
 pub mod error;
 pub mod executor;
+pub mod offline;
 pub mod party;
 pub mod protocol;
 mod random;

@@ -1,13 +1,18 @@
-//! A party's whole run: set-up, then its inferences, measured.
+//! A party's whole run, measured: set-up, then inferences, their preparation, or what was prepared.
 
 use crate::error::RunError;
 use crate::executor::Contribution;
+use crate::offline::store::{BatchId, Store, Stored};
+use crate::offline::{agree, check_plan, entry};
 use crate::protocol::Role;
-use crate::session::{PreparedPlan, PreparedServer, Session};
+use crate::session::{Mode, Modes, PreparedPlan, PreparedServer, Session};
 use crate::stats::{Measured, SessionStats};
 use heq_net::Channel;
 use std::time::Instant;
 use zeroize::Zeroizing;
+
+/// The integer outputs of all samples, and what was measured.
+pub type Outcome = (Vec<Vec<i64>>, SessionStats);
 
 /// Runs the client on quantized `samples`, as many at once as the plan says; returns the integer outputs
 /// and what was measured. Where samples are left over the last is repeated beside them.
@@ -20,60 +25,223 @@ pub fn run_client(
     plan: &PreparedPlan,
     channel: Channel,
     samples: &[Vec<i64>],
-) -> Result<(Vec<Vec<i64>>, SessionStats), RunError> {
-    let checked = plan.plan();
-    let passes: Vec<Zeroizing<Vec<i64>>> = samples
-        .chunks(checked.batch())
-        .map(|samples| Zeroizing::new(checked.pass_input(samples)))
-        .collect();
-    let count = u32::try_from(passes.len()).unwrap_or(u32::MAX);
-    let (outputs, stats) = run(plan, Role::Client, channel, count, |index| {
-        passes.get(index).map(|input| Contribution::Input(input))
-    })?;
-    let outputs = outputs.iter().flat_map(|outputs| checked.sample_outputs(outputs));
-    Ok((outputs.take(samples.len()).collect(), stats))
+) -> Result<Outcome, RunError> {
+    let passes = passes(plan, samples);
+    let run =
+        Run::establish(plan, Role::Client, channel, Mode::Whole.into(), number(passes.len()))?;
+    let (outputs, stats) = run.infer(|index| passes.get(index).map(|x| Contribution::Input(x)))?;
+    Ok((sample_outputs(plan, &outputs, samples.len()), stats))
 }
 
-/// Serves one session; returns what was measured.
+/// Runs the client on as many of `samples`, from the first on, as both parties hold prepared inferences for,
+/// which may be none; returns their outputs and what was measured.
 ///
-/// **Security**: the server learns nothing but the number of inferences.
+/// **Security**: the client learns the outputs, the server how many inferences there are and which of them
+/// were prepared. Every entry of `store` is gone before it is used.
 ///
 /// # Errors
-/// [`RunError`] if the peer is incompatible, goes away or breaks the protocol.
+/// [`RunError`] as of [`run_client`], or if the store cannot be used.
+pub fn run_prepared_client(
+    plan: &PreparedPlan,
+    channel: Channel,
+    store: &Store,
+    samples: &[Vec<i64>],
+) -> Result<Outcome, RunError> {
+    let passes = passes(plan, samples);
+    let count = number(passes.len());
+    let mut run = Run::establish(plan, Role::Client, channel, Mode::Prepared.into(), count)?;
+    let checked = plan.plan();
+    let agreed = agree::client(&mut run.session.channel, store, checked, passes.len());
+    let agreed = run.or_end(agreed)?;
+    let (outputs, stats) = run.infer_prepared(Some(store), &agreed, |index| {
+        passes.get(index).map(|x| Contribution::Input(x))
+    })?;
+    let done = samples.len().min(agreed.len() * checked.batch());
+    Ok((sample_outputs(plan, &outputs, done), stats))
+}
+
+/// Serves one session of inferences; returns what was measured. Those that were prepared are taken from
+/// `store`, without which there are none.
+///
+/// **Security**: the server learns nothing but the number of inferences, and which were prepared.
+///
+/// # Errors
+/// [`RunError`] if the peer is incompatible, goes away or breaks the protocol, or the store cannot be used.
 pub fn run_server(
     plan: &PreparedPlan,
     weights: &PreparedServer,
+    store: Option<&Store>,
     channel: Channel,
 ) -> Result<SessionStats, RunError> {
+    let mut run = Run::establish(plan, Role::Server, channel, Modes::INFER, 0)?;
     let serve = |_| Some(Contribution::Weights(weights));
-    Ok(run(plan, Role::Server, channel, 0, serve)?.1)
+    if run.session.mode != Mode::Prepared {
+        return Ok(run.infer(serve)?.1);
+    }
+    let agreed = agree::server(&mut run.session.channel, store, plan.plan());
+    let agreed = run.or_end(agreed)?;
+    Ok(run.infer_prepared(store, &agreed, serve)?.1)
 }
 
-fn run<'c>(
+/// Prepares `count` inferences at the client's side, or as many as the server wants, each in `store` as soon
+/// as it is done.
+///
+/// **Security**: the server learns how many there are.
+///
+/// # Errors
+/// [`RunError`] as of [`run_client`]; [`RunError::User`] if a layer of the plan is packed.
+pub fn prepare_client(
     plan: &PreparedPlan,
-    role: Role,
     channel: Channel,
-    inferences: u32,
-    contribution: impl Fn(usize) -> Option<Contribution<'c>>,
-) -> Result<(Vec<Vec<i64>>, SessionStats), RunError> {
-    let mut stats = SessionStats {
-        layers: vec![Measured::default(); plan.plan().layers().len()],
-        ..Default::default()
-    };
-    let start = Instant::now();
-    let mut session = Session::establish(plan, role, channel, inferences)?;
-    stats.setup.add(role, session.meter(), start.elapsed());
-    let mut outputs = Vec::new();
-    let mut infer_all = || {
-        for index in 0..session.inferences as usize {
-            let contribution = contribution(index)
-                .ok_or(RunError::Internal { what: "an inference has no input" })?;
-            outputs.push(session.infer(&contribution, &mut stats.layers)?);
-            stats.inferences += 1;
-        }
-        Ok(())
-    };
-    let outcome = infer_all();
-    (stats.correlations, stats.rots) = session.end(outcome)?;
-    Ok((outputs, stats))
+    store: &Store,
+    count: u32,
+) -> Result<SessionStats, RunError> {
+    check_plan(plan.plan())?;
+    let run = Run::establish(plan, Role::Client, channel, Mode::Prepare.into(), count)?;
+    run.prepare(store, &Contribution::Input(&[]))
 }
+
+/// Serves one session that prepares inferences, at most `most`, each in `store` as soon as it is done.
+///
+/// **Security**: the server learns how many there are.
+///
+/// # Errors
+/// [`RunError`] as of [`prepare_client`].
+pub fn prepare_server(
+    plan: &PreparedPlan,
+    weights: &PreparedServer,
+    channel: Channel,
+    store: &Store,
+    most: u32,
+) -> Result<SessionStats, RunError> {
+    check_plan(plan.plan())?;
+    let run = Run::establish(plan, Role::Server, channel, Modes::PREPARE, most)?;
+    run.prepare(store, &Contribution::Weights(weights))
+}
+
+/// The inputs of all passes.
+fn passes(plan: &PreparedPlan, samples: &[Vec<i64>]) -> Vec<Zeroizing<Vec<i64>>> {
+    let plan = plan.plan();
+    let samples = samples.chunks(plan.batch());
+    samples.map(|samples| Zeroizing::new(plan.pass_input(samples))).collect()
+}
+
+/// The outputs of the first `count` samples.
+fn sample_outputs(plan: &PreparedPlan, outputs: &[Vec<i64>], count: usize) -> Vec<Vec<i64>> {
+    let outputs = outputs.iter().flat_map(|outputs| plan.plan().sample_outputs(outputs));
+    outputs.take(count).collect()
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// A session that is measured.
+struct Run<'a> {
+    session: Session<'a>,
+    stats: SessionStats,
+    start: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn establish(
+        plan: &'a PreparedPlan,
+        role: Role,
+        channel: Channel,
+        modes: Modes,
+        inferences: u32,
+    ) -> Result<Self, RunError> {
+        let layers = vec![Measured::default(); plan.plan().layers().len()];
+        let stats = SessionStats { layers, ..SessionStats::default() };
+        let start = Instant::now();
+        let session = Session::establish(plan, role, channel, modes, inferences)?;
+        Ok(Self { session, stats, start })
+    }
+
+    /// What was found, unless that failed: then the session ends.
+    fn or_end<T>(&mut self, found: Result<T, RunError>) -> Result<T, RunError> {
+        found.inspect_err(|_| self.session.channel.abort())
+    }
+
+    fn infer<'c>(
+        mut self,
+        contribution: impl Fn(usize) -> Option<Contribution<'c>>,
+    ) -> Result<Outcome, RunError> {
+        self.end_setup();
+        let mut outputs = Vec::new();
+        let mut all = || {
+            for index in 0..self.session.inferences as usize {
+                let contribution = contribution(index).ok_or(NO_INPUT)?;
+                outputs.push(self.session.infer(&contribution, &mut self.stats.layers)?);
+                self.stats.inferences += 1;
+            }
+            Ok(())
+        };
+        let outcome = all();
+        Ok((outputs, self.end(outcome)?))
+    }
+
+    fn infer_prepared<'c>(
+        mut self,
+        store: Option<&Store>,
+        agreed: &[Stored],
+        contribution: impl Fn(usize) -> Option<Contribution<'c>>,
+    ) -> Result<Outcome, RunError> {
+        self.session.inferences = number(agreed.len());
+        self.end_setup();
+        let mut outputs = Vec::new();
+        let mut all = || {
+            let (plan, role) = (self.session.plan.plan(), self.session.role);
+            for (index, &stored) in agreed.iter().enumerate() {
+                let contribution = contribution(index).ok_or(NO_INPUT)?;
+                let start = Instant::now();
+                let reader = store.ok_or(NO_STORE)?.claim(role, plan, stored)?;
+                self.session.load(entry::read(plan, role, reader)?);
+                self.stats.store_s += start.elapsed().as_secs_f64();
+                outputs.push(self.session.infer(&contribution, &mut self.stats.layers)?);
+                self.stats.inferences += 1;
+            }
+            Ok(())
+        };
+        let outcome = all();
+        Ok((outputs, self.end(outcome)?))
+    }
+
+    fn prepare(
+        mut self,
+        store: &Store,
+        contribution: &Contribution<'_>,
+    ) -> Result<SessionStats, RunError> {
+        self.end_setup();
+        let batch = BatchId(self.session.id.0);
+        let mut all = || {
+            let (plan, role) = (self.session.plan.plan(), self.session.role);
+            for index in 0..u64::from(self.session.inferences) {
+                let made = self.session.prepare(contribution, &mut self.stats.layers)?;
+                let start = Instant::now();
+                let stored = Stored { batch, index };
+                store.save(role, plan, stored, |writer| entry::write(plan, role, &made, writer))?;
+                self.stats.store_s += start.elapsed().as_secs_f64();
+                self.stats.inferences += 1;
+            }
+            Ok(())
+        };
+        let outcome = all();
+        self.end(outcome)
+    }
+
+    fn end_setup(&mut self) {
+        let (role, meter) = (self.session.role, self.session.meter());
+        self.stats.setup.add(role, meter, self.start.elapsed());
+        self.stats.mode = self.session.mode;
+    }
+
+    fn end(self, outcome: Result<(), RunError>) -> Result<SessionStats, RunError> {
+        let Self { session, mut stats, .. } = self;
+        (stats.correlations, stats.rots) = session.end(outcome)?;
+        Ok(stats)
+    }
+}
+
+const NO_STORE: RunError = RunError::Internal { what: "a prepared inference has no store" };
+const NO_INPUT: RunError = RunError::Internal { what: "an inference has no input" };

@@ -1,8 +1,9 @@
 //! What a run measured, and its JSON form `heq-stats/1`.
 
 use crate::protocol::Role;
+use crate::session::Mode;
 use heq_ir::layout::PartyOperations;
-use heq_ir::plan::cost::LinearOperations;
+use heq_ir::plan::cost::{LinearOperations, PlanCost};
 use heq_ir::plan::{LayerKind, Plan};
 use heq_net::Meter;
 use serde::Serialize;
@@ -62,8 +63,12 @@ pub struct RotStats {
 /// What one session measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionStats {
-    /// Inferences that were run; all figures but set-up are their sums.
+    /// What the session was for.
+    pub mode: Mode,
+    /// Inferences that were run or prepared; all figures but set-up are their sums.
     pub inferences: u32,
+    /// Time of reading or writing prepared inferences, in seconds.
+    pub store_s: f64,
     /// Handshake, base OT, keys.
     pub setup: Measured,
     /// OT extension, on a lane and a thread of its own; its time is that of making random OTs.
@@ -95,6 +100,16 @@ impl SessionStats {
         })
     }
 
+    /// What the plan says of such a session.
+    #[must_use]
+    pub fn predicted(&self, plan: &Plan) -> PlanCost {
+        match self.mode {
+            Mode::Whole => plan.cost(self.inferences),
+            Mode::Prepare => plan.offline_cost(self.inferences),
+            Mode::Prepared => plan.online_cost(self.inferences),
+        }
+    }
+
     /// The statistics as a `heq-stats/1` document; `party` is `client`, `server`, or `local` for both.
     #[must_use]
     pub fn to_json(&self, plan: &Plan, link: &str, party: &str) -> serde_json::Value {
@@ -117,16 +132,22 @@ impl SessionStats {
                 entry
             })
             .collect();
+        let (offline, online) = match self.mode {
+            Mode::Prepare => (self.online(), Measured::default()),
+            Mode::Whole | Mode::Prepared => (Measured::default(), self.online()),
+        };
         serde_json::json!({
             "schema": "heq-stats/1",
             "plan": plan.digest().to_string(),
             "model": plan.spec().model,
             "link": link,
+            "mode": self.mode.name(),
             "inferences": self.inferences,
             "batch": plan.batch(),
             "setup": self.setup,
-            "offline": Measured::default(),
-            "online": self.online(),
+            "offline": offline,
+            "online": online,
+            "store_s": self.store_s,
             "correlations": {
                 "bytes_up": self.correlations.bytes_up,
                 "bytes_down": self.correlations.bytes_down,

@@ -34,7 +34,7 @@ use heq_runtime::error::RunError;
 use heq_runtime::executor::Contribution;
 use heq_runtime::party::{run_client, run_server};
 use heq_runtime::protocol::Role;
-use heq_runtime::session::{PreparedPlan, PreparedServer, Session, WEIGHT_CACHE_BYTES};
+use heq_runtime::session::{Mode, PreparedPlan, PreparedServer, Session, WEIGHT_CACHE_BYTES};
 use heq_runtime::stats::{Measured, SessionStats};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -207,7 +207,7 @@ fn run_parties(
     let prepared = PreparedServer::new(&server_plan, weights, cache_bytes).unwrap();
     let (client_end, server_end) = memory::pair();
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end));
+        let server = scope.spawn(|| run_server(&server_plan, &prepared, None, server_end));
         let (outputs, client) = run_client(&client_plan, client_end, samples).unwrap();
         (outputs, [client, server.join().unwrap().unwrap()])
     })
@@ -307,7 +307,8 @@ fn outcomes(
     let prepared = PreparedServer::new(&server_plan, weights, 0).unwrap();
     let (client_end, server_end) = memory::pair();
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end).map(|_| ()));
+        let server =
+            scope.spawn(|| run_server(&server_plan, &prepared, None, server_end).map(|_| ()));
         let client = client(&client_plan, client_end);
         [client, server.join().unwrap()]
     })
@@ -323,7 +324,8 @@ fn a_party_that_ends_early_ends_the_session_of_both() {
     for run in 0..3 {
         for fault in 0..3 {
             let [client, server] = outcomes(&plan, &weights, |plan, channel| {
-                let mut session = Session::establish(plan, Role::Client, channel, 3)?;
+                let mut session =
+                    Session::establish(plan, Role::Client, channel, Mode::Whole.into(), 3)?;
                 let mut stats = vec![Measured::default(); plan.plan().layers().len()];
                 for _ in 0..run {
                     session.infer(&Contribution::Input(&sample), &mut stats)?;

@@ -2,6 +2,7 @@
 
 use heq_ir::diagnostic::Code;
 use heq_ir::plan::AccStrategy;
+use heq_ir::plan::HELLO_BYTES;
 use heq_net::tcp::{Listener, TcpOptions, connect};
 use heq_runtime::error::RunError;
 use heq_runtime::party::{run_client, run_server};
@@ -34,7 +35,7 @@ impl Server {
 
     fn serve_one(&self) -> Result<(), RunError> {
         let (channel, _) = self.listener.accept(OPTIONS)?;
-        run_server(&self.plan, &self.weights, channel).map(|_| ())
+        run_server(&self.plan, &self.weights, None, channel).map(|_| ())
     }
 }
 
@@ -71,17 +72,17 @@ fn nonsense_and_silence_end_the_session_and_not_the_server() {
     };
     let hello = |magic: &[u8; 8], version: u32, role: u32| {
         let mut payload = [&magic[..], &version.to_le_bytes(), &role.to_le_bytes()].concat();
-        payload.resize(84, 0);
-        frame(84, 1, &payload)
+        payload.resize(HELLO_BYTES, 0);
+        frame(HELLO_BYTES as u32, 1, &payload)
     };
     let cases = [
         (Vec::new(), Code::Connection),
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), Code::PeerMisbehaved),
         (frame(u32::MAX, 1, &[]), Code::PeerMisbehaved),
-        (frame(84, 0, &[0; 84]), Code::PeerMisbehaved),
-        (frame(84, 9, &[0; 84]), Code::PeerMisbehaved),
-        (frame(84, 1, &[0; 40]), Code::Connection),
-        (frame(84, 1, &[0; 84]), Code::PeerIncompatible),
+        (frame(HELLO_BYTES as u32, 0, &[0; HELLO_BYTES]), Code::PeerMisbehaved),
+        (frame(HELLO_BYTES as u32, 9, &[0; HELLO_BYTES]), Code::PeerMisbehaved),
+        (frame(HELLO_BYTES as u32, 1, &[0; 40]), Code::Connection),
+        (frame(HELLO_BYTES as u32, 1, &[0; HELLO_BYTES]), Code::PeerIncompatible),
         (hello(b"HEQPEER\n", PROTOCOL_VERSION + 1, 0), Code::PeerIncompatible),
         (hello(b"HEQPEER\n", PROTOCOL_VERSION, 1), Code::PeerIncompatible),
         (hello(b"HEQPEER\n", PROTOCOL_VERSION, 7), Code::PeerMisbehaved),

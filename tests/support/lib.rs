@@ -14,10 +14,14 @@ use heq_compiler::lower::plan::{Compiled, PlanOptions};
 use heq_compiler::pipeline::ImportOptions;
 use heq_compiler::select::ot::OtRule;
 use heq_data::{read_array, to_inputs};
+use heq_ir::link::LinkProfile;
 use heq_ir::plan::{AccStrategy, OtExtension, Plan};
-use heq_net::memory;
+use heq_net::{Channel, memory};
 use heq_runtime::error::RunError;
-use heq_runtime::party::{run_client, run_server};
+use heq_runtime::offline::Store;
+use heq_runtime::party::{
+    prepare_client, prepare_server, run_client, run_prepared_client, run_server,
+};
 use heq_runtime::session::{PreparedPlan, PreparedServer, WEIGHT_CACHE_BYTES};
 use heq_runtime::stats::SessionStats;
 use std::path::{Path, PathBuf};
@@ -75,7 +79,9 @@ pub fn compile_bytes(bytes: &[u8], acc_strategy: AccStrategy) -> Compiled {
     compile_with(bytes, &plan_options(acc_strategy))
 }
 
-fn compile_with(bytes: &[u8], plan: &PlanOptions) -> Compiled {
+/// Compiles ONNX bytes with the given options.
+#[must_use]
+pub fn compile_with(bytes: &[u8], plan: &PlanOptions) -> Compiled {
     let (import, plan) = (ImportOptions::default(), plan.clone());
     let options = CompileOptions { import, plan, calibration: None };
     compile(bytes, "model.onnx", &options).unwrap_or_else(|error| panic!("{error}"))
@@ -111,16 +117,82 @@ pub struct TwoParties {
     pub server: Result<SessionStats, RunError>,
 }
 
+/// Prepares inferences, or runs prepared ones, with both parties in this process.
+pub struct Preparation {
+    plans: [PreparedPlan; 2],
+    weights: PreparedServer,
+    /// The folders of client and server.
+    pub stores: [Store; 2],
+    /// The link between them; none in memory.
+    pub link: Option<LinkProfile>,
+}
+
+impl Preparation {
+    /// Of `compiled`, in the folders `client` and `server` under `folder`.
+    #[must_use]
+    pub fn new(compiled: &Compiled, folder: &Path) -> Self {
+        let plans = [0, 1].map(|_| PreparedPlan::new(compiled.plan.clone()));
+        let weights =
+            PreparedServer::new(&plans[1], &compiled.weights, WEIGHT_CACHE_BYTES).unwrap();
+        let stores =
+            ["client", "server"].map(|party| Store::create(&folder.join(party), None).unwrap());
+        Self { plans, weights, stores, link: None }
+    }
+
+    /// Prepares `count` inferences.
+    pub fn prepare(&self, count: u32) -> [Result<SessionStats, RunError>; 2] {
+        let [client, server] = &self.stores;
+        self.run(
+            |plan, channel| prepare_client(plan, channel, client, count),
+            |plan, weights, channel| prepare_server(plan, weights, channel, server, 1000),
+        )
+        .into()
+    }
+
+    /// Runs `samples` as far as there are prepared inferences.
+    #[must_use]
+    pub fn infer(&self, samples: &[Vec<i64>]) -> TwoParties {
+        let [client, server] = &self.stores;
+        let (client, server) = self.run(
+            |plan, channel| run_prepared_client(plan, channel, client, samples),
+            |plan, weights, channel| run_server(plan, weights, Some(server), channel),
+        );
+        TwoParties { client, server }
+    }
+
+    fn run<A, B: Send>(
+        &self,
+        client: impl FnOnce(&PreparedPlan, Channel) -> A,
+        server: impl FnOnce(&PreparedPlan, &PreparedServer, Channel) -> B + Send,
+    ) -> (A, B) {
+        let (client_end, server_end) = self.link.map_or_else(memory::pair, memory::shaped_pair);
+        std::thread::scope(|scope| {
+            let served = scope.spawn(|| server(&self.plans[1], &self.weights, server_end));
+            (client(&self.plans[0], client_end), served.join().unwrap())
+        })
+    }
+}
+
 /// Runs both parties in this process.
 #[must_use]
 pub fn run_both(compiled: &Compiled, samples: &[Vec<i64>]) -> TwoParties {
+    run_both_over(compiled, samples, None)
+}
+
+/// Runs both parties in this process, over a simulated link if one is given.
+#[must_use]
+pub fn run_both_over(
+    compiled: &Compiled,
+    samples: &[Vec<i64>],
+    link: Option<LinkProfile>,
+) -> TwoParties {
     // Each party counts its own operations.
     let plan = PreparedPlan::new(compiled.plan.clone());
     let server_plan = PreparedPlan::new(compiled.plan.clone());
     let weights = PreparedServer::new(&server_plan, &compiled.weights, WEIGHT_CACHE_BYTES).unwrap();
-    let (client_end, server_end) = memory::pair();
+    let (client_end, server_end) = link.map_or_else(memory::pair, memory::shaped_pair);
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&server_plan, &weights, server_end));
+        let server = scope.spawn(|| run_server(&server_plan, &weights, None, server_end));
         let client = run_client(&plan, client_end, samples);
         TwoParties { client, server: server.join().unwrap() }
     })

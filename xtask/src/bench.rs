@@ -31,6 +31,7 @@ const BENCHMARKS: &[Benchmark] = &[
         programs: &["heq-run"],
         ..Benchmark::new("networks", "heq-tests", &["--inputs", "--json", "--write"])
     },
+    Benchmark::new("offline", "heq-tests", &["--json", "--write"]),
     Benchmark::new("ot", "heq-ot", &["--json"]),
     Benchmark::new("requantize", "heq-runtime", &["--json"]),
 ];

@@ -28,6 +28,9 @@ const TASKS: &str = "cargo xtask TASK
          whole networks, between two processes and over simulated links: bytes, flights, time,
          memory, N or more inputs compared with the reference, and the ratios to peers' figures;
          networks from HEQ_MODELS, others generated; --write as above
+  bench offline [NAME...] [--json] [--write]
+         prepared inferences against runs of one phase over simulated links: bytes, CPU and wall
+         time, bytes on disk; networks from HEQ_MODELS; --write as above
   ci     everything that must hold before a change is merged: format, lints, tests, docs, tidy
   demo   compiles the example network and classifies a digit, server and client apart
   report-page [MODEL.onnx...]

@@ -226,7 +226,7 @@ impl Adviser<'_> {
         let bytes = bytes.unwrap_or(0);
         let seconds = present.seconds - changed.seconds;
         let worth = match self.options.search.objective {
-            Objective::Latency => seconds,
+            Objective::Latency | Objective::OnlineLatency => seconds,
             Objective::Bytes => bytes as f64,
             Objective::Weighted { seconds_per_mb } => seconds + seconds_per_mb * bytes as f64 / 1e6,
         };

@@ -304,13 +304,16 @@ fn savings_are_differences_of_plans() {
         let of_dearer = cost(&dearer, &options);
         assert!(match objective {
             Objective::Bytes => of_dearer.bytes > present.bytes,
-            Objective::Latency | Objective::Weighted { .. } => of_dearer.seconds > present.seconds,
+            Objective::Latency | Objective::OnlineLatency | Objective::Weighted { .. } =>
+                of_dearer.seconds > present.seconds,
         });
         let advice = advise(&network, Some(&dearer), &options, &compiled.plan, 100);
         assert!(advice.iter().all(|one| !one.change.contains("branches")));
         let worth = |one: &Advice| match objective {
             Objective::Bytes => one.bytes as f64,
-            Objective::Latency | Objective::Weighted { .. } => one.seconds,
+            Objective::Latency | Objective::OnlineLatency | Objective::Weighted { .. } => {
+                one.seconds
+            }
         };
         assert!(advice.iter().all(|one| worth(one) > 0.0), "{advice:?}");
         let rounded = PlanOptions {

@@ -82,7 +82,7 @@ fn summary(
     let cost = compiled.plan.cost(1);
     let online = cost.online();
     let search = &options.plan.search;
-    let prediction = compiled.plan.predict(&search.situation());
+    let prediction = search.predict(&compiled.plan);
     let solver = &compiled.choices.solver;
     let batch = compiled.plan.batch();
     format!(
@@ -91,7 +91,7 @@ fn summary(
          {choices}: why the plan is as it is; no run needs it\n\
          one inference{of_samples}: {up} bytes up, {down} down, {flights} flights; its random OTs by \
          {extension}: {ots} bytes; set-up: {setup} bytes\n\
-         predicted: {seconds:.3} s{a_sample} over {network} between two machines with {threads} threads \
+         predicted: {seconds:.3} s{a_sample}{prepared} over {network} between two machines with {threads} threads \
          ({machine}); {objective}, {status}, at most {gap:.2} % above the best\n\
          heqc report {plan} shows every step\n",
         plan = arguments.output.display(),
@@ -101,6 +101,7 @@ fn summary(
         } else {
             String::new()
         },
+        prepared = if search.is_prepared() { " if it was prepared" } else { "" },
         digest = compiled.plan.digest(),
         size = compiled.plan_bytes.len(),
         weights = default_path(&arguments.output).display(),

@@ -1,11 +1,12 @@
 //! What the user says about the choice of a plan, on the command line.
 
 use super::args::PackingArgument;
+use crate::kernel::packing::PackingRule;
 use crate::select::options::{Limits, Objective, Preset, Restriction, SearchOptions};
 use clap::{Args, ValueEnum};
 use heq_data::costs::read_costs;
 use heq_data::parse_size;
-use heq_ir::diagnostic::Diagnostic;
+use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::link::LinkProfile;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ pub(super) struct PlannerArguments {
     /// 40 ms, mobile 50 Mbit/s and 60 ms
     #[arg(long, value_name = "lan|wan|mobile|BANDWIDTH,RTT", default_value = "wan")]
     network: LinkProfile,
-    /// What is minimised: the time of an inference, its bytes, or seconds and A seconds for every MB
-    #[arg(long, value_name = "latency|bytes|weighted:A", default_value = "latency", value_parser = parse_objective)]
+    /// What is minimised: the time of an inference, its bytes, the time of one that heq-run prepare
+    /// prepared, or seconds and A seconds for every MB
+    #[arg(long, value_name = "latency|bytes|online-latency|weighted:A", default_value = "latency", value_parser = parse_objective)]
     objective: Objective,
     /// Candidates: those of the papers that this compiler starts from, step by step, or all
     #[arg(long, value_enum, default_value = "best")]
@@ -67,6 +69,19 @@ impl PlannerArguments {
         if let Some(packing) = packing {
             restriction = Restriction { packing: packing.into(), ..restriction };
         }
+        if self.objective == Objective::OnlineLatency {
+            restriction.packing = match restriction.packing {
+                PackingRule::Auto | PackingRule::None => PackingRule::None,
+                PackingRule::WithinChannel | PackingRule::CrossChannel => {
+                    return Err(Diagnostic::new(
+                        Code::BadOption,
+                        "--packing",
+                        "a mask has no room in a coefficient that holds several elements",
+                        "leave it out with --objective online-latency, or give none",
+                    ));
+                }
+            };
+        }
         Ok(SearchOptions {
             objective: self.objective,
             network: self.network,
@@ -107,13 +122,14 @@ fn parse_objective(text: &str) -> Result<Objective, String> {
     match text {
         "latency" => return Ok(Objective::Latency),
         "bytes" => return Ok(Objective::Bytes),
+        "online-latency" => return Ok(Objective::OnlineLatency),
         _ => {}
     }
     let seconds = text.strip_prefix("weighted:").and_then(|number| number.parse().ok());
     let seconds = seconds.filter(|seconds: &f64| (0.0..=MOST_SECONDS).contains(seconds));
-    seconds
-        .map(|seconds_per_mb| Objective::Weighted { seconds_per_mb })
-        .ok_or_else(|| "give latency, bytes, or weighted:A with A seconds a MB".to_owned())
+    seconds.map(|seconds_per_mb| Objective::Weighted { seconds_per_mb }).ok_or_else(|| {
+        "give latency, bytes, online-latency, or weighted:A with A seconds a MB".to_owned()
+    })
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
@@ -130,6 +146,7 @@ mod tests {
         for (text, expected) in [
             ("latency", Some(Objective::Latency)),
             ("bytes", Some(Objective::Bytes)),
+            ("online-latency", Some(Objective::OnlineLatency)),
             ("weighted:0.5", Some(Objective::Weighted { seconds_per_mb: 0.5 })),
             ("weighted:-1", None),
             ("weighted:nan", None),

@@ -73,6 +73,21 @@ impl Amounts {
         self.0.iter_mut().zip(other.0).for_each(|(sum, amount)| *sum += times * amount);
     }
 
+    /// The same for what is done before the inference: its time is no part of the path, its bytes are sent
+    /// before.
+    #[must_use]
+    pub fn beforehand(&self) -> Self {
+        let mut moved = *self;
+        for (from, to) in [
+            (Resource::Path, Resource::Production),
+            (Resource::Up, Resource::Setup),
+            (Resource::Down, Resource::Setup),
+        ] {
+            moved.0[to as usize] += std::mem::take(&mut moved.0[from as usize]);
+        }
+        moved
+    }
+
     /// Sum of the products.
     #[must_use]
     pub fn dot(&self, other: &Self) -> f64 {
@@ -126,6 +141,19 @@ pub struct Extension {
     pub row: [Amounts; 2],
     /// Rows that are made together, and what those together take in either direction.
     pub iteration: Option<(f64, [Amounts; 2])>,
+}
+
+impl Extension {
+    /// The same for random OTs that are made before the inference.
+    #[must_use]
+    pub fn beforehand(self) -> Self {
+        let all = |of: [Amounts; 2]| of.map(|amounts| amounts.beforehand());
+        Self {
+            once: self.once.beforehand(),
+            row: all(self.row),
+            iteration: self.iteration.map(|(rows, amounts)| (rows, all(amounts))),
+        }
+    }
 }
 
 /// The time is at least the sum of these products.

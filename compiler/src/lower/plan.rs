@@ -196,7 +196,7 @@ pub fn lower_plan(
 fn choices(plan: &Plan, choice: &Choice, options: &PlanOptions) -> Choices {
     let search = &options.search;
     let unit = match search.objective {
-        Objective::Latency | Objective::Weighted { .. } => "us",
+        Objective::Latency | Objective::OnlineLatency | Objective::Weighted { .. } => "us",
         Objective::Bytes => "bytes",
     };
     let limits = Limit::ALL.into_iter().filter_map(|limit| limit.describe(&search.limits));

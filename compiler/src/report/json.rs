@@ -64,6 +64,7 @@ impl Report<'_> {
             .iter()
             .map(|(label, text)| json!({"what": label, "text": text}))
             .collect();
+        document["prepared"] = self.prepared_json();
         document["choices"] = self.choices_json();
         document["measured"] =
             self.options.measured.map_or(Value::Null, |measured| self.measured_json(measured));
@@ -181,7 +182,7 @@ fn mechanisms(bytes: &ByMechanism) -> Value {
     })
 }
 
-fn time(part: &PartPrediction) -> Value {
+pub(super) fn time(part: &PartPrediction) -> Value {
     json!({
         "client_cpu_s": part.client_cpu_s,
         "server_cpu_s": part.server_cpu_s,
@@ -257,7 +258,7 @@ fn keys((set, params): (usize, &RlweParams), plan: &Plan) -> Value {
     })
 }
 
-fn part(cost: &PartCost) -> Value {
+pub(super) fn part(cost: &PartCost) -> Value {
     json!({
         "bytes_up": cost.bytes_up,
         "bytes_down": cost.bytes_down,

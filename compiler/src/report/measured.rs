@@ -24,8 +24,12 @@ pub struct Measurement {
     schema: String,
     plan: String,
     link: String,
+    #[serde(default)]
+    mode: Mode,
     inferences: u32,
     setup: Part,
+    #[serde(default)]
+    offline: Part,
     online: Part,
     correlations: Part,
     layers: Vec<Part>,
@@ -33,6 +37,19 @@ pub struct Measurement {
     local: Option<Process>,
     client: Option<Process>,
     server: Option<Process>,
+}
+
+/// What the session was for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// Inferences from beginning to end.
+    #[default]
+    Whole,
+    /// To prepare inferences.
+    Prepare,
+    /// To run prepared ones.
+    Prepared,
 }
 
 /// Traffic and time of a part of a run, over all inferences.
@@ -145,7 +162,7 @@ impl Measurement {
         if found.inferences == 0 {
             return Err("is of a session without an inference".to_owned());
         }
-        let parts = [found.setup, found.online, found.correlations];
+        let parts = [found.setup, found.offline, found.online, found.correlations];
         if parts.iter().chain(&found.layers).any(|part| part.wall_s < 0.0) {
             return Err("has a negative time".to_owned());
         }
@@ -157,7 +174,17 @@ impl Report<'_> {
     /// Every step against what was measured, in the order of the plan; then all steps, random OTs and
     /// set-up.
     pub(super) fn comparisons(&self, measured: &Measurement) -> (Vec<Comparison>, [Comparison; 3]) {
-        let cost = self.plan.cost(measured.inferences);
+        let (plan, situation) = (self.plan, self.prediction_situation());
+        let count = measured.inferences;
+        let (cost, prediction, all) = match measured.mode {
+            Mode::Whole => (plan.cost(count), plan.predict(&situation), measured.online),
+            Mode::Prepare => {
+                (plan.offline_cost(count), plan.predict_offline(&situation), measured.offline)
+            }
+            Mode::Prepared => {
+                (plan.online_cost(count), plan.predict_prepared(&situation), measured.online)
+            }
+        };
         let inferences = f64::from(measured.inferences.max(1));
         let compare = |predicted: PartCost, part: Part, predicted_s: f64, runs: f64| Comparison {
             predicted,
@@ -165,12 +192,11 @@ impl Report<'_> {
             predicted_s,
             measured_s: part.wall_s / runs,
         };
-        let steps = cost.layers.iter().zip(&measured.layers).zip(&self.prediction.layers);
+        let steps = cost.layers.iter().zip(&measured.layers).zip(&prediction.layers);
         let steps =
             steps.map(|((&cost, &part), time)| compare(cost, part, time.wall_s, inferences));
-        let prediction = &self.prediction;
         let parts = [
-            compare(cost.online(), measured.online, prediction.online_s(), inferences),
+            compare(cost.online(), all, prediction.online_s(), inferences),
             compare(
                 cost.correlations,
                 measured.correlations,

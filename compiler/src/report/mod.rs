@@ -12,6 +12,7 @@ mod html;
 mod json;
 mod limits;
 mod measured;
+mod prepared;
 mod rows;
 mod svg;
 mod table;
@@ -28,6 +29,7 @@ use heq_ir::plan::Plan;
 use heq_ir::plan::cost::{PartCost, PlanCost};
 use heq_ir::predict::memory::{MemorySituation, PlanMemory};
 use heq_ir::predict::{CostProfile, PlanPrediction, Situation, WEIGHT_CACHE_BYTES};
+use prepared::TwoPhases;
 use rows::{ByMechanism, Row};
 use serde_json::Value;
 
@@ -70,6 +72,7 @@ pub struct Report<'a> {
     online: PartCost,
     prediction: PlanPrediction,
     memory: PlanMemory,
+    two_phases: Option<TwoPhases>,
     rows: Vec<Row<'a>>,
 }
 
@@ -77,12 +80,7 @@ impl<'a> Report<'a> {
     /// The report of `plan` for one inference.
     #[must_use]
     pub fn new(plan: &'a Plan, options: ReportOptions<'a>) -> Self {
-        let situation = Situation {
-            profile: options.profile,
-            link: options.link,
-            threads: options.threads.max(1),
-            is_shared: options.is_shared,
-        };
+        let situation = situation(&options);
         let cost = plan.cost(1);
         let prediction = plan.predict(&situation);
         let memory = plan.memory(&MemorySituation {
@@ -90,7 +88,13 @@ impl<'a> Report<'a> {
             threads: situation.threads,
         });
         let rows = rows::rows(plan, &cost, &prediction, &memory);
-        Self { plan, online: cost.online(), options, cost, prediction, memory, rows }
+        let two_phases = TwoPhases::of(plan, &situation);
+        Self { plan, online: cost.online(), options, cost, prediction, memory, two_phases, rows }
+    }
+
+    /// What times are predicted for.
+    fn prediction_situation(&self) -> Situation<'a> {
+        situation(&self.options)
     }
 
     /// Indices of the rows in the order that was asked for.
@@ -127,6 +131,15 @@ impl<'a> Report<'a> {
 
     fn layer_choices(&self, index: usize) -> Option<&'a LayerChoices> {
         self.choices()?.layers.iter().find(|layer| layer.step == index)
+    }
+}
+
+fn situation<'a>(options: &ReportOptions<'a>) -> Situation<'a> {
+    Situation {
+        profile: options.profile,
+        link: options.link,
+        threads: options.threads.max(1),
+        is_shared: options.is_shared,
     }
 }
 

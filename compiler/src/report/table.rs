@@ -2,6 +2,7 @@
 //! told, advice.
 
 use super::grid::{Align, Grid, paragraph};
+use super::prepared::sum;
 use super::rows::{Row, shared_text, short_bits, short_step};
 use super::units::{bytes, count, percent, seconds, share, some_bytes};
 use super::{Report, assumptions};
@@ -164,7 +165,7 @@ impl Report<'_> {
             ("server CPU", Align::Right),
             ("network", Align::Right),
         ]);
-        for (what, cost, time) in self.parts() {
+        for (what, cost, time) in self.parts().into_iter().chain(self.phases()) {
             grid.row([
                 what.to_owned(),
                 bytes(cost.bytes_up),
@@ -183,23 +184,14 @@ impl Report<'_> {
         }
         text.push_str(&paragraph("", &self.ots(), 0));
         text.push_str(&paragraph("", &self.memory_text(), 0));
+        text.push_str(&paragraph("", &self.prepared_text(), 0));
         text
     }
 
     /// The parts of a session with their cost and time: an inference, its random OTs, the set-up.
     pub(super) fn parts(&self) -> [(&'static str, PartCost, PartPrediction); 3] {
-        let layers = &self.prediction.layers;
-        let sum = |figure: fn(&PartPrediction) -> f64| layers.iter().map(figure).sum();
-        let online = PartPrediction {
-            client_cpu_s: sum(|part| part.client_cpu_s),
-            server_cpu_s: sum(|part| part.server_cpu_s),
-            network_s: sum(|part| part.network_s),
-            waited_s: sum(|part| part.waited_s),
-            wall_s: self.prediction.online_s(),
-            bound: Bound::Nothing,
-        };
         [
-            ("one inference", self.online, online),
+            ("one inference", self.online, sum(&self.prediction)),
             ("its random OTs, beside it", self.cost.correlations, self.prediction.correlations),
             ("set-up, once a session", self.cost.setup, self.prediction.setup),
         ]

@@ -87,7 +87,7 @@ impl InferenceCost {
     pub(crate) fn of(plan: &Plan, search: &SearchOptions) -> Self {
         let cost = plan.cost(1);
         Self {
-            seconds: plan.predict(&search.situation()).online_s(),
+            seconds: search.predict(plan).online_s(),
             bytes: cost.online().bytes() + cost.correlations.bytes(),
         }
     }
@@ -110,7 +110,7 @@ impl Figures {
         let memory =
             plan.memory(&MemorySituation { weight_cache_bytes: 0, threads: search.threads });
         let cost = plan.cost(1);
-        let prediction = plan.predict(&search.situation());
+        let prediction = search.predict(plan);
         let bytes = cost.layers.iter().map(|layer| layer.bytes() as f64);
         let times = prediction.layers.iter().map(|layer| layer.wall_s);
         Self {

@@ -62,6 +62,10 @@ impl SearchOptions {
         let mut views = match self.objective {
             Objective::Latency => vec![time, computation, view(0.05, 0.05, byte_us, 0.3)],
             Objective::Bytes => vec![view(0.01, 0.001, 1.0, 0.001), time],
+            // Random OTs are made beforehand.
+            Objective::OnlineLatency => {
+                vec![view(1.0, 0.05, 0.02 * byte_us, 0.01), view(0.05, 0.05, byte_us, 0.01)]
+            }
             Objective::Weighted { seconds_per_mb } => {
                 let weighted = view(1.0, 0.05, seconds_per_mb.max(0.0), 0.3);
                 vec![weighted, computation, view(0.01, 0.001, 1.0, 0.001)]

@@ -2,7 +2,8 @@
 
 use crate::kernel::packing::PackingRule;
 use heq_ir::link::LinkProfile;
-use heq_ir::predict::{CostProfile, Situation};
+use heq_ir::plan::Plan;
+use heq_ir::predict::{CostProfile, PlanPrediction, Situation};
 use std::sync::Arc;
 
 /// What is minimised.
@@ -13,6 +14,8 @@ pub enum Objective {
     Latency,
     /// Bytes on the wire, both ways, random OTs included.
     Bytes,
+    /// Time of an inference that was prepared; what is done beforehand counts little.
+    OnlineLatency,
     /// Seconds, and this many for every MB (10^6 bytes).
     Weighted {
         /// Seconds that a MB is worth, at least 0.
@@ -26,6 +29,7 @@ impl std::fmt::Display for Objective {
         match self {
             Self::Latency => f.write_str("latency"),
             Self::Bytes => f.write_str("bytes"),
+            Self::OnlineLatency => f.write_str("online-latency"),
             Self::Weighted { seconds_per_mb } => write!(f, "weighted:{seconds_per_mb}"),
         }
     }
@@ -241,6 +245,21 @@ impl Default for SearchOptions {
 }
 
 impl SearchOptions {
+    /// Whether plans are for prepared inferences.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.objective == Objective::OnlineLatency
+    }
+
+    /// Predicted times of what is to be fast: an inference of `plan`, or a prepared one.
+    #[must_use]
+    pub fn predict(&self, plan: &Plan) -> PlanPrediction {
+        match self.is_prepared() {
+            true => plan.predict_prepared(&self.situation()),
+            false => plan.predict(&self.situation()),
+        }
+    }
+
     /// What times are predicted for: two machines.
     #[must_use]
     pub fn situation(&self) -> Situation<'_> {

@@ -56,7 +56,7 @@ pub(super) fn extension(ot: OtExtension, search: &SearchOptions, share: f64) -> 
             ])
         })
     };
-    Extension {
+    let extension = Extension {
         once: Amounts::of([
             (Resource::Path, share * (setup_us + search.situation().transmission_us(setup_bytes))),
             (Resource::Setup, 2.0 * share * setup_bytes),
@@ -72,5 +72,6 @@ pub(super) fn extension(ot: OtExtension, search: &SearchOptions, share: f64) -> 
             let rows = share * rows as f64;
             (rows, made(rows * row_us, share * bytes as f64))
         }),
-    }
+    };
+    if search.is_prepared() { extension.beforehand() } else { extension }
 }

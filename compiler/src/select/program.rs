@@ -260,6 +260,9 @@ impl PlanProgram {
                 let resources = group.front.resources(index);
                 let mut candidate = candidate(group.steps.clone(), &resources);
                 candidate.keys = keys;
+                if search.is_prepared() && matches!(group.front, Front::Linear(_)) {
+                    candidate.amounts = candidate.amounts.beforehand();
+                }
                 program.candidates.push(candidate);
             }
         }
@@ -269,6 +272,9 @@ impl PlanProgram {
         program.extensions =
             self.extensions.iter().map(|ot| extension(*ot, search, share)).collect();
         program.paces = paces(search, FULL_OVERLAP);
+        if search.is_prepared() {
+            program.keys.iter_mut().for_each(|key| key.amounts = key.amounts.beforehand());
+        }
         program.overflow = Some(Overflow {
             resource: Resource::Weights,
             free: WEIGHT_CACHE_BYTES as f64,
@@ -460,7 +466,7 @@ fn goal(search: &SearchOptions) -> (Amounts, f64) {
     ]);
     slack.add(link * search.situation().transmission_us(1.0), &bytes(1.0));
     match search.objective {
-        Objective::Latency => (slack, 1.0),
+        Objective::Latency | Objective::OnlineLatency => (slack, 1.0),
         Objective::Bytes => (bytes(1.0), TIME_BYTES),
         Objective::Weighted { seconds_per_mb } => {
             // A second a MB is a microsecond a byte.

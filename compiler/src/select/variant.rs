@@ -52,6 +52,14 @@ pub(super) fn paces(search: &SearchOptions, overlap: Overlap) -> Vec<Pace> {
     let threads = search.threads.max(1) as f64;
     let transmission = search.situation().transmission_us(1.0);
     let pace = |name, resource, unit| Pace { name, per: Amounts::of([(resource, unit)]) };
+    if search.is_prepared() {
+        // Nothing runs beside the steps.
+        return vec![
+            pace("steps one after another", Resource::Path, 1.0),
+            pace("bandwidth to the server", Resource::Up, slower * transmission),
+            pace("bandwidth to the client", Resource::Down, slower * transmission),
+        ];
+    }
     let path = Amounts::of([(Resource::Path, 1.0), (Resource::Production, waits)]);
     vec![
         Pace { name: "steps one after another", per: path },

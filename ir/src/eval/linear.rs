@@ -15,42 +15,125 @@ const MAX_TAPS: usize = 1 << 10;
 /// Taps that are summed in one pass over a strip.
 const TAPS: usize = 4;
 
+/// Words of which products and sums are exact mod a power of two.
+pub trait Word: Copy + Default + Send + Sync {
+    /// `self + a*b`.
+    #[must_use]
+    fn add_product(self, a: Self, b: Self) -> Self;
+}
+
+macro_rules! impl_word {
+    ($($word:ty),*) => {$(
+        impl Word for $word {
+            #[inline(always)]
+            fn add_product(self, a: Self, b: Self) -> Self {
+                self.wrapping_add(a.wrapping_mul(b))
+            }
+        }
+    )*};
+}
+
+impl_word!(i64, u32, u64);
+
 /// `y[k] = sum(w[k]*x) + bias[k]` mod `2^64` of every sample, with `w: [K, C/G, R, S]`, `x: [B*C, H, W]`,
 /// `y: [B*K, OH, OW]`; empty if the geometry has no output or a length is not the geometry's.
 #[must_use]
 pub fn convolve(geometry: &ConvGeometry, w: &[i64], bias: &[i64], x: &[i64]) -> Vec<i64> {
-    let Some(output) = geometry.output() else { return Vec::new() };
-    let (plane, fan_in) = (output.height * output.width, geometry.fan_in());
-    let weights = fan_in.checked_mul(geometry.out_channels);
-    if w.is_empty()
-        || weights != Some(w.len())
-        || bias.len() != geometry.out_channels
-        || x.len() != geometry.input.len()
-    {
+    let (Some(products), true) =
+        (Products::new(geometry, w, x), bias.len() == geometry.out_channels)
+    else {
         return Vec::new();
+    };
+    let mut y = vec![0; products.outputs()];
+    for block in products.blocks() {
+        products.place(&block, &products.of_block(&block), &mut y);
     }
-    let biases = (0..geometry.batch).flat_map(|_| bias);
-    let mut y: Vec<i64> = biases.flat_map(|&b| std::iter::repeat_n(b, plane)).collect();
-    let kernels = geometry.group_outputs();
-    let taps = fan_in.min(MAX_TAPS);
-    let strip = (MAX_GATHERED / taps).min(plane);
-    let mut gathered = vec![0; taps * strip];
-    let of_groups = w.chunks(kernels * fan_in).cycle();
-    let groups = y.chunks_mut(kernels * plane).zip(of_groups);
-    for (group, (y, w)) in groups.enumerate() {
-        for (start, end) in cut(plane, strip) {
-            for (first, last) in cut(fan_in, taps) {
-                let rows = &mut gathered[..(last - first) * (end - start)];
-                for (tap, row) in (first..last).zip(rows.chunks_mut(end - start)) {
-                    gather(geometry, output.width, group, tap, start, x, row);
-                }
-                for (y, w) in y.chunks_mut(plane).zip(w.chunks(fan_in)) {
-                    accumulate(&mut y[start..end], &w[first..last], rows);
-                }
-            }
-        }
+    for (plane, bias) in y.chunks_mut(products.plane).zip(bias.iter().cycle()) {
+        plane.iter_mut().for_each(|y| *y = y.wrapping_add(*bias));
     }
     y
+}
+
+/// The sums `sum(w[k]*x)` of a convolution, block by block: blocks do not depend on each other.
+pub struct Products<'a, W> {
+    geometry: &'a ConvGeometry,
+    w: &'a [W],
+    x: &'a [W],
+    /// Width of an output plane.
+    width: usize,
+    /// Positions of an output plane.
+    plane: usize,
+    fan_in: usize,
+}
+
+/// The outputs of a group's kernels at consecutive positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    group: usize,
+    start: usize,
+    end: usize,
+}
+
+impl<'a, W: Word> Products<'a, W> {
+    /// Those of `w: [K, C/G, R, S]` and `x: [B*C, H, W]`; none if the geometry has no output or a length
+    /// is not the geometry's.
+    #[must_use]
+    pub fn new(geometry: &'a ConvGeometry, w: &'a [W], x: &'a [W]) -> Option<Self> {
+        let output = geometry.output()?;
+        let fan_in = geometry.fan_in();
+        let weights = fan_in.checked_mul(geometry.out_channels);
+        let fits = !w.is_empty() && weights == Some(w.len()) && x.len() == geometry.input.len();
+        let (width, plane) = (output.width, output.height * output.width);
+        fits.then_some(Self { geometry, w, x, width, plane, fan_in })
+    }
+
+    /// Number of outputs.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.geometry.out_channels * self.geometry.batch * self.plane
+    }
+
+    /// All blocks.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<Block> {
+        let groups = self.geometry.groups * self.geometry.batch;
+        let strip = (MAX_GATHERED / self.fan_in.clamp(1, MAX_TAPS)).clamp(1, self.plane.max(1));
+        let strips =
+            |group| cut(self.plane, strip).map(move |(start, end)| Block { group, start, end });
+        (0..groups).flat_map(strips).collect()
+    }
+
+    /// The sums of a block, kernel by kernel. Inlined, so that callers choose the vectors it is made of.
+    #[must_use]
+    #[inline(always)]
+    pub fn of_block(&self, block: &Block) -> Vec<W> {
+        let &Block { group, start, end } = block;
+        let (kernels, length) = (self.geometry.group_outputs(), end - start);
+        let of_group = kernels * self.fan_in;
+        let first = group % self.geometry.groups * of_group;
+        let w = &self.w[first..first + of_group];
+        let mut y = vec![W::default(); kernels * length];
+        let mut gathered = vec![W::default(); self.fan_in.min(MAX_TAPS) * length];
+        for (first, last) in cut(self.fan_in, MAX_TAPS) {
+            let rows = &mut gathered[..(last - first) * length];
+            for (tap, row) in (first..last).zip(rows.chunks_mut(length)) {
+                gather(self.geometry, self.width, group, tap, start, self.x, row);
+            }
+            for (y, w) in y.chunks_mut(length).zip(w.chunks(self.fan_in)) {
+                accumulate(y, &w[first..last], rows);
+            }
+        }
+        y
+    }
+
+    /// Puts the sums of a block where they belong in `y: [B*K, OH, OW]`.
+    pub fn place(&self, block: &Block, sums: &[W], y: &mut [W]) {
+        let &Block { group, start, end } = block;
+        let planes = y.chunks_mut(self.plane).skip(group * self.geometry.group_outputs());
+        for (plane, sums) in planes.zip(sums.chunks(end - start)) {
+            plane[start..end].copy_from_slice(sums);
+        }
+    }
 }
 
 /// Consecutive ranges `(start, end)` of at most `size` out of `total`.
@@ -60,14 +143,14 @@ fn cut(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// Fills `row` with what `tap` of `group` reads at the output positions from `at` on, of planes that
 /// are `width` wide; zero where it reads padding.
-fn gather(
+fn gather<W: Word>(
     geometry: &ConvGeometry,
     width: usize,
     group: usize,
     tap: usize,
     mut at: usize,
-    x: &[i64],
-    mut row: &mut [i64],
+    x: &[W],
+    mut row: &mut [W],
 ) {
     let (input, window) = (geometry.input, geometry.window);
     let [r, s] = window.kernel;
@@ -82,14 +165,15 @@ fn gather(
         let from = ox * window.strides[1] + j * window.dilations[1];
         for (step, value) in segment.iter_mut().enumerate() {
             let x = (from + step * window.strides[1]).wrapping_sub(window.pads[1]);
-            *value = source.get(x).copied().unwrap_or(0);
+            *value = source.get(x).copied().unwrap_or_default();
         }
         (at, row) = (at + segment.len(), rest);
     }
 }
 
 /// `y += sum(w[tap]*rows[tap])`.
-fn accumulate(y: &mut [i64], w: &[i64], rows: &[i64]) {
+#[inline(always)]
+fn accumulate<W: Word>(y: &mut [W], w: &[W], rows: &[W]) {
     let length = y.len();
     let mut rows = rows.chunks(TAPS * length);
     let mut taps = w.chunks_exact(TAPS);
@@ -98,15 +182,14 @@ fn accumulate(y: &mut [i64], w: &[i64], rows: &[i64]) {
         let (b, rows) = rows.split_at(length);
         let (c, d) = rows.split_at(length);
         for ((((y, a), b), c), d) in y.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-            let left = w[0].wrapping_mul(*a).wrapping_add(w[1].wrapping_mul(*b));
-            let right = w[2].wrapping_mul(*c).wrapping_add(w[3].wrapping_mul(*d));
-            *y = y.wrapping_add(left).wrapping_add(right);
+            let left = y.add_product(w[0], *a).add_product(w[1], *b);
+            *y = left.add_product(w[2], *c).add_product(w[3], *d);
         }
     }
     let rest = rows.next().unwrap_or(&[]).chunks(length);
     for (&w, row) in taps.remainder().iter().zip(rest) {
         for (y, x) in y.iter_mut().zip(row) {
-            *y = y.wrapping_add(w.wrapping_mul(*x));
+            *y = y.add_product(w, *x);
         }
     }
 }

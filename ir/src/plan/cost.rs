@@ -1,5 +1,6 @@
 //! The predicted cost of a plan, step by step: what reports show and runs are compared with.
 
+use super::offline::session_cost;
 use super::{LayerKind, LinearStep, Plan};
 use crate::layout::PartyOperations;
 use crate::protocol::adder::AdderForm;
@@ -36,7 +37,7 @@ impl PartCost {
         self.rots += other.rots;
     }
 
-    fn of(traffic: &Traffic, clock: &mut FlightClock) -> Self {
+    pub(super) fn of(traffic: &Traffic, clock: &mut FlightClock) -> Self {
         let (bytes_up, bytes_down) = traffic.wire_bytes();
         Self { bytes_up, bytes_down, flights: clock.advance(traffic), rots: traffic.rot_counts() }
     }
@@ -79,22 +80,19 @@ impl Plan {
     /// since an inference overlaps with the end of the one before.
     #[must_use]
     pub fn cost(&self, inferences: u32) -> PlanCost {
-        let mut clock = FlightClock::default();
-        let mut cost = PlanCost {
-            setup: PartCost::of(&self.setup_traffic(), &mut clock),
-            correlations: PartCost::default(),
-            layers: vec![PartCost::default(); self.layers().len()],
-        };
+        let mut cost = session_cost(&self.setup_traffic(), self.layer_traffic(), inferences);
+        cost.correlations = self.correlations_cost(inferences);
+        cost
+    }
+
+    /// What making the random OTs of `inferences` inferences takes.
+    pub(super) fn correlations_cost(&self, inferences: u32) -> PartCost {
+        let mut cost = PartCost::default();
         for sender in RotSender::ALL {
             let lane = self.lane_cost(sender, inferences);
-            let flights = cost.correlations.flights.max(lane.flights);
-            cost.correlations.add(&lane);
-            cost.correlations.flights = flights;
-        }
-        for _ in 0..inferences {
-            for (sum, traffic) in cost.layers.iter_mut().zip(self.layer_traffic()) {
-                sum.add(&PartCost::of(traffic, &mut clock));
-            }
+            let flights = cost.flights.max(lane.flights);
+            cost.add(&lane);
+            cost.flights = flights;
         }
         cost
     }

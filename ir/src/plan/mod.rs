@@ -8,6 +8,7 @@ mod check;
 pub mod codec;
 pub mod cost;
 mod lanes;
+mod offline;
 mod ot;
 pub mod reveal;
 mod rounding;
@@ -16,6 +17,10 @@ pub mod weights;
 
 pub use check::{MAX_CIPHERTEXT_COEFFICIENTS, MAX_COEFFICIENTS, MAX_WEIGHT_NORM_LOG2, PlanError};
 pub use lanes::{AHEAD_BYTES, LANE_WINDOW, RotChunk};
+pub use offline::{
+    MASK_SEED_BYTES, OFFER_ANSWER_BYTES, OFFER_BYTES, PREPARED_HEADER_BYTES, PREPARED_NONCE_BYTES,
+    PREPARED_SEGMENT_BYTES, PREPARED_TAG_BYTES,
+};
 pub use ot::OtExtension;
 pub use rounding::RoundedStep;
 pub use traffic::{HELLO_BYTES, fixed_traffic, open_bytes};

@@ -12,11 +12,11 @@ use crate::protocol::requantize::requantize;
 use crate::protocol::to_arithmetic::bit_product_rots;
 use crate::protocol::top::{self, TopSource};
 use crate::secure::{Domain, SecureOp, ValueType};
-use crate::traffic::{RotCounts, RotRun, Step, Traffic, window_bytes};
+use crate::traffic::{RotCounts, RotRun, Step, Traffic};
 
-/// Bytes of the first message of either party: protocol magic and version, role, plan digest, nonce
-/// and number of inferences.
-pub const HELLO_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
+/// Bytes of the first message of either party: protocol magic and version, role, what sessions it wants
+/// or serves, plan digest, nonce and number of inferences.
+pub const HELLO_BYTES: usize = 8 + 4 + 4 + 4 + 32 + 32 + 4;
 
 /// Bytes of a point of the base OT's group.
 const POINT_BYTES: u64 = 32;
@@ -114,17 +114,6 @@ impl Plan {
             | LayerKind::Open
             | LayerKind::Top { .. } => fixed_traffic(&layer.kind.op(), operand),
         }
-    }
-
-    /// Most bytes on the wire, up and down, that can wait for their receiver in the set-up and the
-    /// steps of a session.
-    #[must_use]
-    pub fn window_bytes(&self) -> (u64, u64) {
-        let setup = self.setup_traffic();
-        let layers = || self.layer_traffic().iter();
-        // Inferences follow one another, so the end of one meets the beginning of the next.
-        let parts = [&setup].into_iter().chain(layers()).chain(layers());
-        window_bytes(parts.flat_map(|traffic| &traffic.steps))
     }
 
     fn linear_traffic(&self, index: usize) -> Traffic {

@@ -1,4 +1,4 @@
-//! Times of one machine's primitives: the file `heq-costs/1`.
+//! Times of one machine's primitives: the file `heq-costs/2`.
 //!
 //! Every number is what `heq-run calibrate` measured of the runtime's own code, or a difference of two
 //! such measurements. Times of polynomials are looked up by ring degree, limbs and width of the modulus; where
@@ -9,7 +9,7 @@ use crate::plan::OtExtension;
 use serde::{Deserialize, Serialize};
 
 /// Version of the form.
-pub const SCHEMA: &str = "heq-costs/1";
+pub const SCHEMA: &str = "heq-costs/2";
 
 /// Largest number of a profile, far above what any machine takes.
 const MAX_NUMBER: f64 = 1e12;
@@ -18,7 +18,7 @@ const MAX_NUMBER: f64 = 1e12;
 /// server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CostProfile {
-    /// `heq-costs/1`.
+    /// `heq-costs/2`.
     pub schema: String,
     /// Processor that was measured.
     pub machine: String,
@@ -44,6 +44,8 @@ pub struct CostProfile {
     pub wake_us: f64,
     /// Beginning and end of a computation on several threads, in microseconds.
     pub section_us: f64,
+    /// Product of two numbers of at most 32 bits, added to a sum in the clear, in nanoseconds.
+    pub mac_ns: f64,
     /// Start of a session beside its messages, OTs and keys, in microseconds.
     pub session_us: f64,
     /// First use of a byte of memory, which the operating system then has to find, in nanoseconds.
@@ -184,6 +186,7 @@ impl CostProfile {
             message_byte_ns: 0.0,
             wake_us: 0.0,
             section_us: 0.0,
+            mac_ns: 0.0,
             session_us: 0.0,
             fresh_byte_ns: 0.0,
             whole: 1.0,
@@ -231,8 +234,8 @@ impl CostProfile {
             let ExtensionCosts { row_ns, bit_ns, iteration_us, setup_us, .. } = costs;
             [row_ns, bit_ns, iteration_us, setup_us].into_iter().flatten()
         });
-        let memory = [&mut self.message_byte_ns, &mut self.fresh_byte_ns];
-        for time in bits.chain(extensions).chain(memory) {
+        let others = [&mut self.message_byte_ns, &mut self.fresh_byte_ns, &mut self.mac_ns];
+        for time in bits.chain(extensions).chain(others) {
             *time *= factor;
         }
     }
@@ -244,6 +247,7 @@ impl CostProfile {
             ("message_byte_ns", self.message_byte_ns),
             ("wake_us", self.wake_us),
             ("section_us", self.section_us),
+            ("mac_ns", self.mac_ns),
             ("session_us", self.session_us),
             ("fresh_byte_ns", self.fresh_byte_ns),
             ("whole", self.whole),

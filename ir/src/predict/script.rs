@@ -1,4 +1,5 @@
-//! What the threads of both parties do in a session of one inference, from its plan.
+//! What the threads of both parties do in a session of one inference, from its plan: of a whole one, of its
+//! preparation, or of one that was prepared.
 
 use super::simulation::{Action, Scripts};
 use super::work::{BATCH_PER_THREAD, Phase, Stream, is_look_up, phases};
@@ -123,6 +124,30 @@ impl<'a> Writer<'a> {
             received = received.max(needed);
             self.send(SERVER, responses, batch);
         }
+    }
+
+    /// Takes the random OTs of a step and leaves them unused.
+    fn take_all(&mut self, traffic: &Traffic) {
+        for run in &traffic.rots {
+            if let Some(take) = self.takes[lane(run.sender) - 1].pop() {
+                self.push(CLIENT, take);
+                self.push(SERVER, take);
+            }
+        }
+    }
+
+    /// A linear layer of a prepared inference: a message of the client, so many products of the server.
+    fn masked(&mut self, bytes: f64, macs: f64) {
+        let profile = self.situation.profile;
+        let handling_us = profile.handling_us(bytes);
+        self.compute(CLIENT, handling_us);
+        self.push(CLIENT, Action::Send(bytes));
+        self.push(SERVER, Action::Receive);
+        let threads = self.situation.threads.max(1);
+        self.compute(SERVER, handling_us + profile.section_us(threads));
+        let work_us = macs * profile.mac_ns / 1000.0;
+        let work = Action::Compute { work_us, width: threads as f64, is_pooled: true };
+        self.push(SERVER, work);
     }
 
     /// The messages of a range in batches.
@@ -336,8 +361,8 @@ fn answered(phases: &[Phase]) -> Vec<&Phase> {
     order
 }
 
-/// The scripts of a session of one inference.
-pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>) -> Scripts {
+/// The scripts of a session of one inference, or of one that prepares it.
+pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>, is_offline: bool) -> Scripts {
     let chunks = RotSender::ALL.map(|sender| plan.rot_chunks(sender));
     let mut writer = Writer::new(situation, &chunks);
     writer.setup(plan);
@@ -348,17 +373,48 @@ pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>) -> Scripts {
     let mut cache = WEIGHT_CACHE_BYTES as u64;
     for (index, traffic) in plan.layer_traffic().iter().enumerate() {
         match linear(plan, index, situation, &mut cache) {
+            Some((counts, streams)) if is_offline => {
+                writer.streams(&counts, &streams);
+            }
             Some((counts, streams)) => {
                 let lifts = traffic.steps.len().saturating_sub(2);
                 let lift = Traffic::new(traffic.steps[..lifts].to_vec(), traffic.rots.clone());
                 writer.traffic(&lift);
                 writer.streams(&counts, &streams);
             }
+            None if is_offline => writer.take_all(traffic),
             None => writer.traffic(traffic),
         }
         writer.end_part();
     }
     writer.finish()
+}
+
+/// The scripts of a session that runs one prepared inference.
+pub(super) fn of_prepared(plan: &Plan, situation: &Situation<'_>) -> Scripts {
+    let mut writer = Writer::new(situation, &[Vec::new(), Vec::new()]);
+    writer.traffic(&plan.online_setup_traffic());
+    writer.end_part();
+    for (index, traffic) in plan.online_traffic().iter().enumerate() {
+        match plan.linear_step(index) {
+            Some(step) => {
+                let bytes = traffic.wire_bytes().0 as f64;
+                let geometry = &step.op.geometry;
+                let outputs = geometry.output().map_or(0, |output| output.len());
+                let macs = outputs as f64 * geometry.fan_in() as f64;
+                writer.masked(bytes, macs);
+            }
+            None => writer.traffic(&prepared(traffic, plan.layer_traffic().get(index))),
+        }
+        writer.end_part();
+    }
+    writer.finish()
+}
+
+/// Steps with the random OTs that they use, whoever made them.
+fn prepared(traffic: &Traffic, whole: Option<&Traffic>) -> Traffic {
+    let rots = whole.map_or(Vec::new(), |whole| whole.rots.clone());
+    Traffic::new(traffic.steps.clone(), rots)
 }
 
 /// Counts and messages of step `index` if it is linear. The work of weights that the server does not keep

@@ -86,31 +86,46 @@ impl Plan {
     /// Predicts the times of a session of one inference, with the runtime's own limits of memory.
     #[must_use]
     pub fn predict(&self, situation: &Situation<'_>) -> PlanPrediction {
-        let scripts = script::of_plan(self, situation);
-        let outcome = simulate(&scripts, situation);
-        let mut parts = outcome.parts.iter().zip(walker_us(&scripts)).map(|(times, work_us)| {
-            let mut part = prediction(times);
-            [part.client_cpu_s, part.server_cpu_s] = work_us.map(|time| time / 1e6);
-            part
-        });
-        let setup = parts.next().unwrap_or_default();
-        let layers: Vec<PartPrediction> = parts.collect();
-        let made = |party: usize| {
-            let lanes = scripts.producers.iter().flat_map(|lane| &lane[party]);
-            lanes.map(Action::work_us).sum::<f64>() / 1e6
-        };
-        let correlations = PartPrediction {
-            client_cpu_s: made(0),
-            server_cpu_s: made(1),
-            waited_s: layers.iter().map(|layer| layer.waited_s).sum(),
-            wall_s: outcome.producing_us[0] / 1e6,
-            ..PartPrediction::default()
-        };
-        // Sums of whole numbers far below 2^53.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
-        let wire_bytes = outcome.sent_bytes.map(|bytes| bytes as u64);
-        PlanPrediction { setup, correlations, layers, wire_bytes }
+        prediction_of(&script::of_plan(self, situation, false), situation)
     }
+
+    /// Predicts the times of a session that prepares one inference.
+    #[must_use]
+    pub fn predict_offline(&self, situation: &Situation<'_>) -> PlanPrediction {
+        prediction_of(&script::of_plan(self, situation, true), situation)
+    }
+
+    /// Predicts the times of a session that runs one prepared inference.
+    #[must_use]
+    pub fn predict_prepared(&self, situation: &Situation<'_>) -> PlanPrediction {
+        prediction_of(&script::of_prepared(self, situation), situation)
+    }
+}
+
+fn prediction_of(scripts: &Scripts, situation: &Situation<'_>) -> PlanPrediction {
+    let outcome = simulate(scripts, situation);
+    let mut parts = outcome.parts.iter().zip(walker_us(scripts)).map(|(times, work_us)| {
+        let mut part = prediction(times);
+        [part.client_cpu_s, part.server_cpu_s] = work_us.map(|time| time / 1e6);
+        part
+    });
+    let setup = parts.next().unwrap_or_default();
+    let layers: Vec<PartPrediction> = parts.collect();
+    let made = |party: usize| {
+        let lanes = scripts.producers.iter().flat_map(|lane| &lane[party]);
+        lanes.map(Action::work_us).sum::<f64>() / 1e6
+    };
+    let correlations = PartPrediction {
+        client_cpu_s: made(0),
+        server_cpu_s: made(1),
+        waited_s: layers.iter().map(|layer| layer.waited_s).sum(),
+        wall_s: outcome.producing_us[0] / 1e6,
+        ..PartPrediction::default()
+    };
+    // Sums of whole numbers far below 2^53.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+    let wire_bytes = outcome.sent_bytes.map(|bytes| bytes as u64);
+    PlanPrediction { setup, correlations, layers, wire_bytes }
 }
 
 /// Work of the walkers of client and server in every part, in microseconds.

@@ -23,7 +23,7 @@ mod ring;
 pub mod sampling;
 pub mod server;
 mod share;
-mod simd;
+pub mod simd;
 mod wide;
 mod wire;
 

@@ -12,6 +12,7 @@ use core::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::block::Block;
+use crate::error::{OtError, check_length};
 use crate::tiles::Stretch;
 
 /// Rows of the extension that are transposed and hashed together; a plane starts with a new tile.
@@ -52,9 +53,21 @@ impl RotShape {
 }
 
 /// A side of a batch.
-pub trait RotBatch: Send + 'static {
+pub trait RotBatch: Sized + Send + 'static {
     /// Its shape.
     fn shape(&self) -> RotShape;
+
+    /// Bytes that a batch of `shape` is stored in.
+    fn stored_bytes(shape: RotShape) -> usize;
+
+    /// Appends the batch to `bytes`, words little endian. They are as secret as the batch.
+    fn store(&self, bytes: &mut Vec<u8>);
+
+    /// The batch of `shape` that was stored in `bytes`.
+    ///
+    /// # Errors
+    /// [`OtError::MessageLength`] if there are not [`RotBatch::stored_bytes`] of them.
+    fn restore(shape: RotShape, bytes: &[u8]) -> Result<Self, OtError>;
 }
 
 /// Planes of pads, `[planes][bits][words]`.
@@ -69,6 +82,11 @@ impl PadPlanes {
     fn plane(&self, shape: RotShape, plane: usize, bit: usize) -> &[u64] {
         let start = (plane * shape.bits + bit) * shape.words();
         &self.0[start..start + shape.words()]
+    }
+
+    /// Bytes of the pads of a shape.
+    fn bytes(shape: RotShape) -> usize {
+        shape.planes * shape.bits * shape.words() * size_of::<u64>()
     }
 
     /// The words of every bit of every plane, in order.
@@ -130,6 +148,20 @@ impl RotSenderBatch {
 impl RotBatch for RotSenderBatch {
     fn shape(&self) -> RotShape {
         self.shape
+    }
+
+    fn stored_bytes(shape: RotShape) -> usize {
+        2 * PadPlanes::bytes(shape)
+    }
+
+    fn store(&self, bytes: &mut Vec<u8>) {
+        self.pads.iter().for_each(|pads| store_words(&pads.0, bytes));
+    }
+
+    fn restore(shape: RotShape, bytes: &[u8]) -> Result<Self, OtError> {
+        check_stored::<Self>(shape, bytes)?;
+        let (zeros, ones) = bytes.split_at(PadPlanes::bytes(shape));
+        Ok(Self { shape, pads: [zeros, ones].map(|bytes| PadPlanes(words(bytes))) })
     }
 }
 
@@ -193,6 +225,34 @@ impl RotBatch for RotReceiverBatch {
     fn shape(&self) -> RotShape {
         self.shape
     }
+
+    fn stored_bytes(shape: RotShape) -> usize {
+        PadPlanes::bytes(shape) + shape.planes * shape.words() * size_of::<u64>()
+    }
+
+    fn store(&self, bytes: &mut Vec<u8>) {
+        store_words(&self.choices, bytes);
+        store_words(&self.pads.0, bytes);
+    }
+
+    fn restore(shape: RotShape, bytes: &[u8]) -> Result<Self, OtError> {
+        check_stored::<Self>(shape, bytes)?;
+        let (choices, pads) = bytes.split_at(bytes.len() - PadPlanes::bytes(shape));
+        Ok(Self { shape, choices: words(choices), pads: PadPlanes(words(pads)) })
+    }
+}
+
+fn check_stored<B: RotBatch>(shape: RotShape, bytes: &[u8]) -> Result<(), OtError> {
+    check_length("a stored batch", B::stored_bytes(shape), bytes.len())
+}
+
+fn store_words(words: &[u64], bytes: &mut Vec<u8>) {
+    words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+}
+
+fn words(bytes: &[u8]) -> Vec<u64> {
+    let (words, _) = bytes.as_chunks();
+    words.iter().map(|&word| u64::from_le_bytes(word)).collect()
 }
 
 /// Writes 128 bits to tile `tile` of a plane of `elements` bits; those beyond the elements are dropped.

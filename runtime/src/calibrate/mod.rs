@@ -14,6 +14,9 @@ mod threads;
 mod whole;
 
 use crate::error::RunError;
+use heq_he::simd::vectorised;
+use heq_ir::eval::linear::Products;
+use heq_ir::geometry::{Chw, ConvGeometry, Window};
 use heq_ir::predict::CostProfile;
 use heq_ir::predict::profile::SCHEMA;
 use std::time::{Duration, Instant};
@@ -51,6 +54,7 @@ pub fn calibrate(command: &str, mut progress: impl FnMut(&str)) -> Result<CostPr
         message_byte_ns: threads.message_byte_ns,
         wake_us: threads.wake_us,
         section_us: threads.section_us,
+        mac_ns: mac_ns()?,
         session_us: threads.session_us,
         fresh_byte_ns: fresh_byte_ns(),
         whole: 1.0,
@@ -73,6 +77,27 @@ fn fresh_byte_ns() -> f64 {
         block
     });
     touch_us * 1000.0 / BYTES as f64
+}
+
+/// Nanoseconds of a product that is added to a sum in the clear, in a layer of usual shape.
+fn mac_ns() -> Result<f64, RunError> {
+    const WRONG: RunError = RunError::Internal { what: "a layer of the calibration has no shape" };
+    let geometry = ConvGeometry {
+        input: Chw::new(64, 16, 16),
+        out_channels: 64,
+        window: Window::dense([3, 3], [1, 1], [1; 4]),
+        groups: 1,
+        batch: 1,
+    };
+    let words = |count: usize| (0..).step_by(40_503).take(count).collect::<Vec<u32>>();
+    let weights = words(geometry.weight_count().ok_or(WRONG)?);
+    let x = words(geometry.input.len());
+    let products = Products::new(&geometry, &weights, &x).ok_or(WRONG)?;
+    let us = time_us(|| {
+        let blocks = products.blocks().into_iter();
+        blocks.map(|block| vectorised(|| products.of_block(&block))).collect::<Vec<_>>()
+    });
+    Ok(us * 1000.0 / (products.outputs() * geometry.fan_in()) as f64)
 }
 
 /// What one of as many threads as compute in a run measures while all do the same, so that they share caches

@@ -68,7 +68,7 @@ fn online_s(plan: &Plan) -> Result<f64, RunError> {
     let (client_end, server_end) = memory::pair();
     let input = vec![1; plan.spec().input.shape.len()];
     std::thread::scope(|scope| {
-        let run = || run_server(&server, &prepared, server_end);
+        let run = || run_server(&server, &prepared, None, server_end);
         let serves = std::thread::Builder::new().spawn_scoped(scope, run);
         let serves = serves.map_err(|_| super::NO_THREAD)?;
         let found = run_client(&client, client_end, &[input]);

@@ -17,16 +17,16 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
     let samples = read_samples(&plan, arguments)?;
-    let weights_path = arguments.weights.clone().unwrap_or(default_path(&arguments.plan));
+    let weights_path = arguments.serve.weights.clone().unwrap_or(default_path(&arguments.plan));
     let weights = read_weights(&weights_path, &plan)?;
     // Each party counts its own operations.
     let server_plan = PreparedPlan::new(plan.clone());
-    let (plan, bar) = observed(plan, samples.len(), arguments, output);
-    let prepared = PreparedServer::new(&server_plan, &weights, arguments.weight_cache())
+    let (plan, bar) = observed(plan, samples.len(), arguments.link, output);
+    let prepared = PreparedServer::new(&server_plan, &weights, arguments.serve.weight_cache())
         .map_err(RunError::into_diagnostic)?;
     let (client_end, server_end) = arguments.link.map_or_else(memory::pair, memory::shaped_pair);
     let (client, server) = std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&server_plan, &prepared, server_end));
+        let server = scope.spawn(|| run_server(&server_plan, &prepared, None, server_end));
         let client = run_client(&plan, client_end, &samples);
         let fault = RunError::Internal { what: "the server's thread panicked" };
         (client, server.join().unwrap_or(Err(fault)))
@@ -43,7 +43,7 @@ pub(super) fn run(
         }
     };
     let link = arguments.link.map_or("memory".to_owned(), |link| link.to_string());
-    write_stats(arguments, &stats.to_json(plan.plan(), &link, "local"))?;
+    write_stats(arguments.stats.as_deref(), &stats.to_json(plan.plan(), &link, "local"))?;
     summary::print(plan.plan(), &stats, output.err);
     deliver(plan.plan(), arguments, &outputs, output)
 }

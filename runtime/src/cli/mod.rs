@@ -4,6 +4,7 @@ mod args;
 mod calibrate;
 mod client;
 mod local;
+mod prepare;
 mod progress;
 mod server;
 mod summary;
@@ -15,9 +16,11 @@ use heq_data::output::{describe_outputs, outputs_array};
 use heq_data::plan_files::{read_plan, write_file};
 use heq_data::{read_array, to_inputs, write_npy};
 use heq_ir::diagnostic::{Code, Diagnostic, ExitStatus};
+use heq_ir::link::LinkProfile;
 use heq_ir::plan::Plan;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 
 /// Where a command writes: results and everything else.
 pub(crate) struct Output<'a> {
@@ -63,6 +66,10 @@ fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<(), D
         CommandLine { command: Some(Command::Calibrate(arguments)), .. } => {
             use_threads(arguments.threads)?;
             calibrate::run(arguments, output)
+        }
+        CommandLine { command: Some(Command::Prepare(arguments)), .. } => {
+            use_threads(arguments.threads)?;
+            prepare::run(arguments, output)
         }
         CommandLine { run: Some(arguments), .. } => {
             use_threads(arguments.threads)?;
@@ -116,14 +123,14 @@ fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Dia
 fn observed(
     plan: Plan,
     samples: usize,
-    arguments: &Arguments,
+    link: Option<LinkProfile>,
     output: &Output<'_>,
 ) -> (PreparedPlan, Option<progress::Bar>) {
     if !output.is_terminal {
         return (PreparedPlan::new(plan), None);
     }
     let inferences = samples.div_ceil(plan.batch().max(1));
-    let (bar, observer) = progress::bar(&plan, inferences, arguments.link);
+    let (bar, observer) = progress::bar(&plan, inferences, link);
     (PreparedPlan::new(plan).with_observer(observer), Some(bar))
 }
 
@@ -148,8 +155,8 @@ fn deliver(
 }
 
 /// Writes the statistics document if it was asked for.
-fn write_stats(arguments: &Arguments, document: &serde_json::Value) -> Result<(), Diagnostic> {
-    match &arguments.stats {
+fn write_stats(path: Option<&Path>, document: &serde_json::Value) -> Result<(), Diagnostic> {
+    match path {
         Some(path) => write_file(path, format!("{document:#}\n").as_bytes()),
         None => Ok(()),
     }

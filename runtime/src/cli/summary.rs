@@ -1,5 +1,6 @@
 //! What a run cost, predicted against measured, as a table for people.
 
+use crate::session::Mode;
 use crate::stats::{Measured, SessionStats};
 use comfy_table::{CellAlignment, Table, presets};
 use heq_ir::diagnostic::cell;
@@ -9,7 +10,7 @@ use std::io::Write;
 
 /// Prints one row a step and the totals; a log that cannot be written is no fault.
 pub(super) fn print(plan: &Plan, stats: &SessionStats, err: &mut dyn Write) {
-    let cost = plan.cost(stats.inferences);
+    let cost = stats.predicted(plan);
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header([
@@ -52,9 +53,18 @@ fn row(name: &str, kernel: &str, cost: &PartCost, measured: &Measured) -> [Strin
 pub(super) fn line(stats: &SessionStats) -> String {
     let online = stats.online();
     let milliseconds = |part: &Measured| part.wall_s * 1e3;
+    let what = match stats.mode {
+        Mode::Whole => "",
+        Mode::Prepare => " prepared",
+        Mode::Prepared => " that were prepared",
+    };
+    let store = match stats.mode {
+        Mode::Whole => String::new(),
+        Mode::Prepare | Mode::Prepared => format!("; store {:.1} ms", stats.store_s * 1e3),
+    };
     format!(
-        "{} inference(s): {} bytes up, {} down, {} flights, {:.1} ms; random OTs {} bytes, {:.1} \
-         ms, waited for {:.1} ms; set-up {} bytes, {:.1} ms",
+        "{} inference(s){what}: {} bytes up, {} down, {} flights, {:.1} ms; random OTs {} bytes, {:.1} \
+         ms, waited for {:.1} ms; set-up {} bytes, {:.1} ms{store}",
         stats.inferences,
         online.bytes_up,
         online.bytes_down,

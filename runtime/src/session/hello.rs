@@ -1,7 +1,7 @@
 //! The first message of either party: who it is and which plan it holds.
 //!
-//! `magic (8) | protocol version u32 | role u32 | plan digest (32) | nonce (32) | inferences u32`,
-//! integers little endian. Both send it at once; the hash of the two names the session.
+//! `magic (8) | protocol version u32 | role u32 | modes u32 | plan digest (32) | nonce (32) | inferences u32`,
+//! integers little endian. `modes` has a bit for each [`Mode`]: the client's own, all that a server accepts. Both send it at once; the hash of the two names the session.
 
 use crate::error::RunError;
 use crate::protocol::Role;
@@ -13,16 +13,69 @@ use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
 /// Version of the wire protocol; parties of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// Most inferences that a client may announce for one session.
 pub const MAX_INFERENCES: u32 = 1_000_000;
 
 const MAGIC: [u8; 8] = *b"HEQPEER\n";
 
+/// What a session is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mode {
+    /// Inferences from beginning to end.
+    #[default]
+    Whole = 1,
+    /// To prepare inferences.
+    Prepare = 2,
+    /// To run prepared ones.
+    Prepared = 4,
+}
+
+impl Mode {
+    /// Its name in documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Prepare => "prepare",
+            Self::Prepared => "prepared",
+        }
+    }
+}
+
+/// The sessions that a server accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modes(u32);
+
+impl Modes {
+    /// Inferences, prepared or not.
+    pub const INFER: Self = Self(Mode::Whole as u32 | Mode::Prepared as u32);
+    /// Those in which inferences are prepared.
+    pub const PREPARE: Self = Self(Mode::Prepare as u32);
+
+    /// The modes that are in both.
+    fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The mode, if it is only one.
+    fn single(self) -> Option<Mode> {
+        [Mode::Whole, Mode::Prepare, Mode::Prepared].into_iter().find(|mode| *mode as u32 == self.0)
+    }
+}
+
+impl From<Mode> for Modes {
+    fn from(mode: Mode) -> Self {
+        Self(mode as u32)
+    }
+}
+
 /// One party's hello.
 pub(super) struct Hello {
     role: Role,
+    modes: Modes,
     plan: PlanDigest,
     nonce: [u8; 32],
     inferences: u32,
@@ -31,6 +84,7 @@ pub(super) struct Hello {
 /// What both parties know after the hellos.
 pub(super) struct Handshake {
     pub(super) session: SessionId,
+    pub(super) mode: Mode,
     pub(super) client_nonce: [u8; 32],
     pub(super) server_nonce: [u8; 32],
     pub(super) inferences: u32,
@@ -39,13 +93,14 @@ pub(super) struct Handshake {
 impl Hello {
     pub(super) fn new(
         role: Role,
+        modes: Modes,
         plan: PlanDigest,
         inferences: u32,
         rng: &mut ChaCha20Rng,
     ) -> Self {
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
-        Self { role, plan, nonce, inferences }
+        Self { role, modes, plan, nonce, inferences }
     }
 
     /// Sends this hello, receives the peer's and checks that the two fit.
@@ -64,8 +119,26 @@ impl Hello {
             Role::Client => (&self, &peer, &sent, &received),
             Role::Server => (&peer, &self, &received, &sent),
         };
-        if !(1..=MAX_INFERENCES).contains(&client.inferences) {
-            return incompatible(format!("wants {} inferences", client.inferences));
+        let Some(mode) = client.modes.common(server.modes).single() else {
+            return incompatible(match (self.role, client.modes.single()) {
+                (Role::Client, Some(Mode::Prepare)) => {
+                    "does not prepare inferences: run heq-run prepare --role server there"
+                        .to_owned()
+                }
+                (Role::Client, _) => {
+                    "prepares inferences alone: start it as --role server".to_owned()
+                }
+                (Role::Server, mode) => {
+                    format!("wants a session that is not served here: {mode:?}")
+                }
+            });
+        };
+        let inferences = match mode {
+            Mode::Prepare => client.inferences.min(server.inferences),
+            Mode::Whole | Mode::Prepared => client.inferences,
+        };
+        if !(1..=MAX_INFERENCES).contains(&inferences) {
+            return incompatible(format!("wants {inferences} inferences"));
         }
         let session = Sha256::new()
             .chain_update(b"heq/1/session/")
@@ -73,9 +146,10 @@ impl Hello {
             .chain_update(server_hello);
         Ok(Handshake {
             session: SessionId(session.finalize().into()),
+            mode,
             client_nonce: client.nonce,
             server_nonce: server.nonce,
-            inferences: client.inferences,
+            inferences,
         })
     }
 
@@ -88,6 +162,7 @@ impl Hello {
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
         bytes.extend_from_slice(&role.to_le_bytes());
+        bytes.extend_from_slice(&self.modes.0.to_le_bytes());
         bytes.extend_from_slice(&self.plan.0);
         bytes.extend_from_slice(&self.nonce);
         bytes.extend_from_slice(&self.inferences.to_le_bytes());
@@ -116,9 +191,11 @@ impl Hello {
             1 => Role::Server,
             _ => return Err(malformed()),
         };
+        let (modes, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let modes = Modes(u32::from_le_bytes(*modes));
         let (plan, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
         let (nonce, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
         let inferences = u32::from_le_bytes(rest.try_into().map_err(|_| malformed())?);
-        Ok(Self { role, plan: PlanDigest(*plan), nonce: *nonce, inferences })
+        Ok(Self { role, modes, plan: PlanDigest(*plan), nonce: *nonce, inferences })
     }
 }

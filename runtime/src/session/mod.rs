@@ -1,4 +1,5 @@
-//! A session: handshake, base OT, keys; then any number of inferences on one connection.
+//! A session: handshake, base OT, keys; then any number of inferences on one connection, or of their
+//! preparation. One that runs what was prepared needs the handshake alone.
 //!
 //! Set-up: hello both ways, base OT and OT extension both ways, the client's public keys. After it a
 //! session holds everything that the steps of a plan need, and every secret in it is its own; two threads
@@ -8,10 +9,11 @@ pub mod extension;
 mod hello;
 mod producer;
 
-pub use hello::{MAX_INFERENCES, PROTOCOL_VERSION};
+pub use hello::{MAX_INFERENCES, Mode, Modes, PROTOCOL_VERSION};
 pub use heq_ir::predict::WEIGHT_CACHE_BYTES;
 
 use crate::error::RunError;
+use crate::offline::PreparedLayer;
 use crate::protocol::keys::{self, KeySet};
 use crate::protocol::linear::{PreparedWeights, RequestSeeds};
 use crate::protocol::{Link, Role};
@@ -19,7 +21,7 @@ use crate::random::fresh_rng;
 use crate::stats::{Measured, RotStats};
 use crate::stock::Stock;
 use extension::Extension;
-use hello::Hello;
+use hello::{Handshake, Hello};
 use heq_he::Ring;
 use heq_he::client::SecretKey;
 use heq_he::server::ServerKeys;
@@ -27,7 +29,7 @@ use heq_ir::plan::weights::{ServerWeights, TableEntries};
 use heq_ir::plan::{AHEAD_BYTES, Plan};
 use heq_ir::traffic::RotSender;
 use heq_net::Channel;
-use heq_ot::{RotReceiverBatch, RotSenderBatch};
+use heq_ot::{RotReceiverBatch, RotSenderBatch, SessionId};
 use producer::{Lanes, Producer};
 use rand_chacha::ChaCha20Rng;
 
@@ -180,11 +182,17 @@ pub enum Keys {
 pub struct Session<'a> {
     pub(crate) plan: &'a PreparedPlan,
     pub(crate) role: Role,
+    pub(crate) mode: Mode,
+    /// Name of the session, of what is prepared in it too.
+    pub(crate) id: SessionId,
     pub(crate) channel: Channel,
     pub(crate) sender_stock: Stock<RotSenderBatch>,
     pub(crate) receiver_stock: Stock<RotReceiverBatch>,
-    producer: Producer,
-    pub(crate) keys: Keys,
+    /// What is left of the linear layers of a prepared inference.
+    pub(crate) layers: std::vec::IntoIter<PreparedLayer>,
+    producer: Option<Producer>,
+    /// None where everything was encrypted beforehand.
+    pub(crate) keys: Option<Keys>,
     pub(crate) seeds: RequestSeeds,
     pub(crate) rng: ChaCha20Rng,
     /// Number of inferences that the client announced.
@@ -196,15 +204,17 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Runs the set-up with the peer at the other end of `channel`.
     ///
-    /// A client announces its number of `inferences`; a server's argument is ignored.
+    /// A client wants one of `modes`, a server accepts all of them. A client announces its number of
+    /// `inferences`, a server the most that it prepares; of others its argument is ignored.
     ///
     /// # Errors
-    /// [`RunError::PeerIncompatible`] if the peer has another plan, version or the same role; other
-    /// variants if it goes away or breaks the protocol.
+    /// [`RunError::PeerIncompatible`] if the peer has another plan, version or the same role, or no such
+    /// sessions; other variants if it goes away or breaks the protocol.
     pub fn establish(
         plan: &'a PreparedPlan,
         role: Role,
         mut channel: Channel,
+        modes: Modes,
         inferences: u32,
     ) -> Result<Self, RunError> {
         let mut rng = fresh_rng()?;
@@ -218,28 +228,45 @@ impl<'a> Session<'a> {
             Role::Server => Lanes { sends: server_sends, receives: client_sends },
             Role::Client => Lanes { sends: client_sends, receives: server_sends },
         };
-        let mine = Hello::new(role, plan.plan.digest(), inferences, &mut rng);
+        let mine = Hello::new(role, modes, plan.plan.digest(), inferences, &mut rng);
         let handshake = mine.exchange(&mut channel)?;
-        let (session, ot) = (&handshake.session, plan.plan.spec().ot);
-        let extension = Extension::establish(role, session, ot, &mut channel, &mut rng)?;
-        let keys = plan.establish_keys(role, &handshake.server_nonce, &mut channel, &mut rng)?;
-        let inferences = handshake.inferences;
-        let (producer, (sender_stock, receiver_stock)) =
-            Producer::start(role, &plan.plan, inferences, extension, lanes, plan.ahead_bytes)
-                .inspect_err(|_| channel.abort())?;
-        Ok(Self {
+        let Handshake { session, mode, client_nonce, server_nonce, inferences } = handshake;
+        let mut made = Self {
             plan,
             role,
+            mode,
+            id: session,
             channel,
-            sender_stock,
-            receiver_stock,
-            producer,
-            keys,
-            seeds: RequestSeeds::new(handshake.client_nonce),
+            sender_stock: Stock::from_iter([]),
+            receiver_stock: Stock::from_iter([]),
+            layers: Vec::new().into_iter(),
+            producer: None,
+            keys: None,
+            seeds: RequestSeeds::new(client_nonce),
             rng,
             inferences,
             done: 0,
-        })
+        };
+        if mode != Mode::Prepared {
+            made.set_up(&server_nonce, lanes)?;
+        }
+        Ok(made)
+    }
+
+    /// Base OTs, extension, keys, and the threads that make random OTs.
+    fn set_up(&mut self, server_nonce: &[u8; 32], lanes: Lanes) -> Result<(), RunError> {
+        let (plan, role) = (self.plan, self.role);
+        let (channel, rng) = (&mut self.channel, &mut self.rng);
+        let ot = plan.plan.spec().ot;
+        let extension = Extension::establish(role, &self.id, ot, channel, rng)?;
+        self.keys = Some(plan.establish_keys(role, server_nonce, channel, rng)?);
+        let (inferences, ahead_bytes) = (self.inferences, plan.ahead_bytes);
+        let (producer, (sender_stock, receiver_stock)) =
+            Producer::start(role, &plan.plan, inferences, extension, lanes, ahead_bytes)
+                .inspect_err(|_| channel.abort())?;
+        self.producer = Some(producer);
+        (self.sender_stock, self.receiver_stock) = (sender_stock, receiver_stock);
+        Ok(())
     }
 
     /// The parts that steps on shared bits need.
@@ -272,7 +299,8 @@ impl<'a> Session<'a> {
         if outcome.is_err() {
             self.channel.abort();
         }
-        match (outcome, self.producer.join()) {
+        let joined = self.producer.as_mut().map_or(Ok(Default::default()), Producer::join);
+        match (outcome, joined) {
             (Ok(()), Ok(made)) => {
                 self.channel.close()?;
                 Ok(made)
@@ -284,10 +312,10 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if self.producer.is_running() {
+        if let Some(producer) = self.producer.as_mut().filter(|producer| producer.is_running()) {
             self.channel.abort();
             // Whoever wants to know calls `Session::end`.
-            let _unreported = self.producer.join();
+            let _unreported = producer.join();
         }
     }
 }

@@ -285,7 +285,7 @@ impl Report<'_> {
              <th class=\"n\">flights</th><th class=\"n\">time</th><th class=\"n\">client CPU</th>\
              <th class=\"n\">server CPU</th></tr></thead>\n<tbody>\n",
         );
-        for (what, cost, time) in self.parts() {
+        for (what, cost, time) in self.parts().into_iter().chain(self.phases()) {
             let cells = [
                 bytes(cost.bytes_up),
                 bytes(cost.bytes_down),
@@ -303,9 +303,10 @@ impl Report<'_> {
         }
         let _ = write!(
             html,
-            "<p>{}</p>\n<p>{}</p>\n",
+            "<p>{}</p>\n<p>{}</p>\n<p>{}</p>\n",
             escape(&self.ots()),
-            escape(&self.memory_text())
+            escape(&self.memory_text()),
+            escape(&self.prepared_text())
         );
         html
     }

@@ -1,13 +1,16 @@
 //! The server's weights of one layer: rows of transformed polynomials, as far as memory allows.
 
 use crate::error::RunError;
+use crate::share::Words;
 use heq_he::Ring;
 use heq_he::product::WeightRow;
+use heq_he::simd::vectorised;
+use heq_ir::eval::linear::{Products, Word};
 use heq_ir::layout::WeightPlacer;
 use heq_ir::plan::LinearStep;
 use heq_ir::plan::weights::LinearWeights;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The server's weights of one layer, ready to multiply.
 pub struct PreparedWeights {
@@ -61,10 +64,43 @@ impl PreparedWeights {
         Ok(prepared)
     }
 
+    /// `sum(w*x)` of the layer's outputs `[K, OH, OW]` on the values `x` of `[C, H, W]`, in the clear: exact mod
+    /// `2^l` if accumulators have at most 32 bits, else mod `2^64`.
+    ///
+    /// # Errors
+    /// [`RunError::Internal`] if there are more or fewer values than the layer reads.
+    pub(crate) fn products(&self, step: &LinearStep<'_>, x: &[u64]) -> Result<Words, RunError> {
+        if step.op.acc_bits > u32::BITS {
+            let w: Vec<u64> = self.folded.iter().map(|&w| i64::from(w).cast_unsigned()).collect();
+            return products(step, &Zeroizing::new(w), x);
+        }
+        // Half as wide words are more than twice as fast.
+        let w: Vec<u32> = self.folded.iter().map(|w| w.cast_unsigned()).collect();
+        #[expect(clippy::cast_possible_truncation, reason = "takes the low half on purpose")]
+        let x = x.iter().map(|&x| x as u32).collect::<Vec<u32>>();
+        let products = products::<u32>(step, &Zeroizing::new(w), &Zeroizing::new(x))?;
+        Ok(Zeroizing::new(products.iter().map(|&sum| u64::from(sum)).collect()))
+    }
+
     /// The rows of `step`, those that are kept and those that are not.
     pub(super) fn rows<'a>(&'a self, ring: &'a Ring, step: &'a LinearStep<'_>) -> Rows<'a> {
         Rows { weights: self, ring, step, placer: WeightPlacer::new(&step.layout) }
     }
+}
+
+/// The sums of products of a layer, blocks in parallel.
+fn products<W: Word + Zeroize>(
+    step: &LinearStep<'_>,
+    w: &[W],
+    x: &[W],
+) -> Result<Zeroizing<Vec<W>>, RunError> {
+    const WRONG_LENGTH: RunError = RunError::Internal { what: "values of another shape" };
+    let products = Products::new(&step.op.geometry, w, x).ok_or(WRONG_LENGTH)?;
+    let of_block = |block| (block, Zeroizing::new(vectorised(|| products.of_block(&block))));
+    let blocks: Vec<_> = products.blocks().into_par_iter().map(of_block).collect();
+    let mut sums = Zeroizing::new(vec![W::default(); products.outputs()]);
+    blocks.iter().for_each(|(block, of_block)| products.place(block, of_block, &mut sums));
+    Ok(sums)
 }
 
 /// The rows of one layer, with what making them takes.

@@ -286,7 +286,7 @@ fn least_of(
 ) -> Result<Planned, Diagnostics> {
     let mut options = options.clone();
     let objective = options.search.objective;
-    options.search.objective = least_objective(limit).unwrap_or(objective);
+    options.search.objective = least_objective(limit, objective);
     let of_free = Figures::of(&free.draft.plan, &options.search);
     // What an extension holds is no part of the program.
     let extensions = match limit {

@@ -23,6 +23,14 @@ pub enum RunError {
         /// In what it differs.
         what: String,
     },
+    /// The peer is there for another kind of session.
+    #[error("the peer {what}")]
+    PeerWantsOther {
+        /// What it is there for.
+        what: &'static str,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The peer sent something that the protocol does not allow.
     #[error("in {step}: {what}")]
     PeerMisbehaved {
@@ -64,6 +72,9 @@ impl RunError {
                 what,
                 "give both parties the same plan file and the same version of heq-run",
             ),
+            Self::PeerWantsOther { remedy, .. } => {
+                Diagnostic::new(Code::PeerIncompatible, "handshake", what, remedy)
+            }
             Self::PeerMisbehaved { .. } => Diagnostic::new(
                 Code::PeerMisbehaved,
                 "peer",

@@ -2,7 +2,7 @@
 
 use crate::error::RunError;
 use crate::executor::Contribution;
-use crate::offline::store::{BatchId, Store, Stored};
+use crate::offline::store::{BatchId, Shelf, Store, Stored};
 use crate::offline::{agree, check_plan, entry};
 use crate::protocol::Role;
 use crate::session::{Mode, Modes, PreparedPlan, PreparedServer, Session};
@@ -51,9 +51,10 @@ pub fn run_prepared_client(
     let count = number(passes.len());
     let mut run = Run::establish(plan, Role::Client, channel, Mode::Prepared.into(), count)?;
     let checked = plan.plan();
-    let agreed = agree::client(&mut run.session.channel, store, checked, passes.len());
-    let agreed = run.or_end(agreed)?;
-    let (outputs, stats) = run.infer_prepared(Some(store), &agreed, |index| {
+    let shelf = store.client(checked);
+    let agreed = agree::client(&mut run.session.channel, &shelf, passes.len());
+    let agreed = run.agreed(agreed)?;
+    let (outputs, stats) = run.infer_prepared(Some(&shelf), &agreed, |index| {
         passes.get(index).map(|x| Contribution::Input(x))
     })?;
     let done = samples.len().min(agreed.len() * checked.batch());
@@ -78,9 +79,10 @@ pub fn run_server(
     if run.session.mode != Mode::Prepared {
         return Ok(run.infer(serve)?.1);
     }
-    let agreed = agree::server(&mut run.session.channel, store, plan.plan());
-    let agreed = run.or_end(agreed)?;
-    Ok(run.infer_prepared(store, &agreed, serve)?.1)
+    let shelf = store.map(|store| store.server(plan.plan(), weights.digest()));
+    let agreed = agree::server(&mut run.session.channel, shelf.as_ref());
+    let agreed = run.agreed(agreed)?;
+    Ok(run.infer_prepared(shelf.as_ref(), &agreed, serve)?.1)
 }
 
 /// Prepares `count` inferences at the client's side, or as many as the server wants, each in `store` as soon
@@ -98,7 +100,7 @@ pub fn prepare_client(
 ) -> Result<SessionStats, RunError> {
     check_plan(plan.plan())?;
     let run = Run::establish(plan, Role::Client, channel, Mode::Prepare.into(), count)?;
-    run.prepare(store, &Contribution::Input(&[]))
+    run.prepare(&store.client(plan.plan()), &Contribution::Input(&[]))
 }
 
 /// Serves one session that prepares inferences, at most `most`, each in `store` as soon as it is done.
@@ -116,7 +118,8 @@ pub fn prepare_server(
 ) -> Result<SessionStats, RunError> {
     check_plan(plan.plan())?;
     let run = Run::establish(plan, Role::Server, channel, Modes::PREPARE, most)?;
-    run.prepare(store, &Contribution::Weights(weights))
+    let shelf = store.server(plan.plan(), weights.digest());
+    run.prepare(&shelf, &Contribution::Weights(weights))
 }
 
 /// The inputs of all passes.
@@ -158,9 +161,14 @@ impl<'a> Run<'a> {
         Ok(Self { session, stats, start })
     }
 
-    /// What was found, unless that failed: then the session ends.
-    fn or_end<T>(&mut self, found: Result<T, RunError>) -> Result<T, RunError> {
-        found.inspect_err(|_| self.session.channel.abort())
+    /// The entries that were agreed on, unless that failed: then the session ends.
+    fn agreed(
+        &mut self,
+        agreed: Result<(Vec<Stored>, u32), RunError>,
+    ) -> Result<Vec<Stored>, RunError> {
+        let (agreed, offers) = agreed.inspect_err(|_| self.session.channel.abort())?;
+        self.stats.offers = offers;
+        Ok(agreed)
     }
 
     fn infer<'c>(
@@ -183,7 +191,7 @@ impl<'a> Run<'a> {
 
     fn infer_prepared<'c>(
         mut self,
-        store: Option<&Store>,
+        shelf: Option<&Shelf<'_>>,
         agreed: &[Stored],
         contribution: impl Fn(usize) -> Option<Contribution<'c>>,
     ) -> Result<Outcome, RunError> {
@@ -195,10 +203,16 @@ impl<'a> Run<'a> {
             for (index, &stored) in agreed.iter().enumerate() {
                 let contribution = contribution(index).ok_or(NO_INPUT)?;
                 let start = Instant::now();
-                let reader = store.ok_or(NO_STORE)?.claim(role, plan, stored)?;
-                self.session.load(entry::read(plan, role, reader)?);
+                let reader = shelf.ok_or(NO_STORE)?.claim(stored)?;
+                let prepared = entry::read(plan, role, reader)?;
+                let taken = prepared.taken.clone();
+                self.session.load(prepared);
                 self.stats.store_s += start.elapsed().as_secs_f64();
                 outputs.push(self.session.infer(&contribution, &mut self.stats.layers)?);
+                for taken in taken.map(|ahead| ahead.taken()) {
+                    self.stats.rots.used += taken.rots;
+                    self.stats.rots.waited_s += taken.waited.as_secs_f64();
+                }
                 self.stats.inferences += 1;
             }
             Ok(())
@@ -209,7 +223,7 @@ impl<'a> Run<'a> {
 
     fn prepare(
         mut self,
-        store: &Store,
+        shelf: &Shelf<'_>,
         contribution: &Contribution<'_>,
     ) -> Result<SessionStats, RunError> {
         self.end_setup();
@@ -220,7 +234,7 @@ impl<'a> Run<'a> {
                 let made = self.session.prepare(contribution, &mut self.stats.layers)?;
                 let start = Instant::now();
                 let stored = Stored { batch, index };
-                store.save(role, plan, stored, |writer| entry::write(plan, role, &made, writer))?;
+                shelf.save(stored, |writer| entry::write(plan, role, &made, writer))?;
                 self.stats.store_s += start.elapsed().as_secs_f64();
                 self.stats.inferences += 1;
             }
@@ -238,7 +252,11 @@ impl<'a> Run<'a> {
 
     fn end(self, outcome: Result<(), RunError>) -> Result<SessionStats, RunError> {
         let Self { session, mut stats, .. } = self;
-        (stats.correlations, stats.rots) = session.end(outcome)?;
+        let (correlations, made) = session.end(outcome)?;
+        stats.correlations = correlations;
+        if stats.mode != Mode::Prepared {
+            stats.rots = made;
+        }
         Ok(stats)
     }
 }

@@ -67,7 +67,9 @@ pub struct SessionStats {
     pub mode: Mode,
     /// Inferences that were run or prepared; all figures but set-up are their sums.
     pub inferences: u32,
-    /// Time of reading or writing prepared inferences, in seconds.
+    /// Batches of prepared inferences that the client offered.
+    pub offers: u32,
+    /// Time of writing prepared inferences, or of reading them without the random OTs, in seconds.
     pub store_s: f64,
     /// Handshake, base OT, keys.
     pub setup: Measured,
@@ -106,7 +108,7 @@ impl SessionStats {
         match self.mode {
             Mode::Whole => plan.cost(self.inferences),
             Mode::Prepare => plan.offline_cost(self.inferences),
-            Mode::Prepared => plan.online_cost(self.inferences),
+            Mode::Prepared => plan.online_cost(self.inferences, self.offers),
         }
     }
 
@@ -147,6 +149,7 @@ impl SessionStats {
             "setup": self.setup,
             "offline": offline,
             "online": online,
+            "offers": self.offers,
             "store_s": self.store_s,
             "correlations": {
                 "bytes_up": self.correlations.bytes_up,

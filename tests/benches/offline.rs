@@ -13,6 +13,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::cast_possible_truncation,
     reason = "a bench stops where it cannot go on"
 )]
 
@@ -131,13 +132,13 @@ fn row(name: &str, bytes: &[u8], image: &std::path::Path, link: LinkProfile) -> 
         let run = preparation.infer(&x[..count]);
         run.server.unwrap();
         let (outputs, stats) = run.client.unwrap();
-        let counted = split.plan.online_cost(count as u32).online().bytes();
+        let counted = split.plan.online_cost(count as u32, 1).online().bytes();
         let found = stats.online();
         assert_eq!(found.bytes_up + found.bytes_down, counted, "bytes differ from the plan");
         (outputs, stats)
     };
     let (cpu_s, wall_s) = measured(run_prepared, &outputs(&split, &x));
-    let online = split.plan.online_cost(1).online().bytes() as f64;
+    let online = split.plan.online_cost(1, 1).online().bytes() as f64;
     json!({
         "name": name,
         "link": link.to_string(),

@@ -187,7 +187,7 @@ fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
 
 /// Bytes of a session that runs one prepared inference, at the end of every message; headers included.
 fn boundaries(plan: &Plan) -> Vec<u64> {
-    let parts = [plan.online_setup_traffic()].into_iter().chain(plan.online_traffic());
+    let parts = [plan.online_setup_traffic(1)].into_iter().chain(plan.online_traffic());
     let mut sum = 0;
     let mut ends = vec![0];
     for step in parts.flat_map(|traffic| traffic.steps) {

@@ -14,9 +14,9 @@ use heq_compiler::select::options::{Objective, SearchOptions};
 use heq_ir::diagnostic::Code;
 use heq_ir::eval::evaluate;
 use heq_ir::plan::cost::{PartCost, PlanCost};
+use heq_ir::plan::weights::ServerWeights;
 use heq_runtime::error::RunError;
 use heq_runtime::offline::Store;
-use heq_runtime::protocol::Role;
 use heq_runtime::session::Mode;
 use heq_runtime::stats::{Measured, SessionStats};
 use heq_tests::{Preparation, compile_lenet, compile_with, lenet, run_both, samples, shared};
@@ -78,7 +78,7 @@ fn check(name: &str, compiled: &Compiled, samples: &[Vec<i64>]) {
         let (outputs, stats) = run.client.unwrap();
         for stats in [&stats, &run.server.unwrap()] {
             assert_eq!((stats.mode, stats.inferences), (Mode::Prepared, samples.len() as u32));
-            check_traffic(&plan.online_cost(samples.len() as u32), stats);
+            check_traffic(&plan.online_cost(samples.len() as u32, 1), stats);
         }
         for (sample, output) in samples.iter().zip(&outputs) {
             let expected = evaluate(plan, &compiled.weights, sample).unwrap();
@@ -173,19 +173,44 @@ fn parties_that_hold_different_entries_use_what_both_hold() {
     fs::write(&last, bytes).unwrap();
     let run = preparation.infer(&samples);
     let Err(RunError::User(diagnostic)) = run.client else { panic!("{:?}", run.client.err()) };
-    assert_eq!(diagnostic.code, Code::WrongStore);
-    assert_eq!(left()[0], 0);
+    assert_eq!((diagnostic.code, left()), (Code::WrongStore, [0, 0]));
+    // Where they have nothing in common the earlier ones are of no use.
+    preparation.prepare(5).into_iter().for_each(|stats| drop(stats.unwrap()));
+    for (party, range) in [(0, 2..5), (1, 0..3)] {
+        entries(&parties[party])[range].iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+    let (outputs, stats) = preparation.infer(&samples).client.unwrap();
+    assert!(outputs.is_empty() && stats.inferences == 0);
+    assert_eq!(left(), [0, 2]);
+    // Several batches are one round trip.
+    for count in [1, 2] {
+        preparation.prepare(count).into_iter().for_each(|stats| drop(stats.unwrap()));
+    }
+    let samples = vec![samples[0].clone(); 4];
+    let (outputs, stats) = preparation.infer(&samples).client.unwrap();
+    assert_eq!((outputs.len(), stats.offers), (3, 2));
+    check_traffic(&compiled.plan.online_cost(3, 2), &stats);
 }
 
 #[test]
 fn a_store_is_its_owners_alone() {
     let compiled = compile_lenet(&options());
     let folder = tempfile::tempdir().unwrap();
-    let mut preparation = Preparation::new(&compiled, folder.path());
+    let preparation = Preparation::new(&compiled, folder.path());
     preparation.prepare(2).into_iter().for_each(|stats| drop(stats.unwrap()));
     let (client, plan) = (folder.path().join("client"), &compiled.plan);
-    assert_eq!(Store::open(&client, None).unwrap().count(Role::Client, plan).unwrap(), 2);
-    assert_eq!(Store::open(&client, None).unwrap().count(Role::Server, plan).unwrap(), 0);
+    let count = |folder: &Path, key: Option<&Path>| {
+        Store::open(folder, key).unwrap().client_count(plan).unwrap()
+    };
+    assert_eq!([count(&client, None), count(&folder.path().join("server"), None)], [2, 0]);
+    // Whatever else is in the folder stays, but for what a crash left of an entry.
+    let entry = entries(&client)[0].clone();
+    let half = client.join(format!("{}.partial", entry.file_name().unwrap().to_str().unwrap()));
+    let movie = client.join("movie.partial");
+    for path in [&half, &movie] {
+        fs::write(path, b"some bytes").unwrap();
+        private(path);
+    }
     let code = |store: Result<Store, _>| {
         store.err().map(|error: heq_ir::diagnostic::Diagnostic| error.code)
     };
@@ -209,15 +234,36 @@ fn a_store_is_its_owners_alone() {
         assert_eq!(code(Store::open(&client, None)), Some(Code::WrongStore));
         private(&key);
     }
-    // Another key opens nothing, and what was tried is gone: nobody knows whether it was used.
+    // Another key sees nothing.
     let other = folder.path().join("other");
     fs::write(&other, [7; 32]).unwrap();
     private(&other);
-    preparation.stores[0] = Store::open(&client, Some(&other)).unwrap();
-    let samples = samples(plan, &lenet("digit.png"), 1);
-    let run = preparation.infer(&samples);
-    assert!(matches!(run.client, Err(RunError::User(error)) if error.code == Code::WrongStore));
-    assert_eq!(entries(&client).len(), 1);
+    assert_eq!(count(&client, Some(&other)), 0);
+    drop(preparation);
+    drop(Store::create(&client, None).unwrap());
+    assert!(movie.exists() && !half.exists());
+    assert_eq!(count(&client, None), 2);
+}
+
+/// What was prepared with other weights is no share of these.
+#[test]
+fn entries_of_other_weights_are_not_used() {
+    let compiled = compile_lenet(&options());
+    let samples = samples(&compiled.plan, &lenet("digit.png"), 1);
+    let folder = tempfile::tempdir().unwrap();
+    for stats in Preparation::new(&compiled, folder.path()).prepare(2) {
+        stats.unwrap();
+    }
+    let mut spec = compiled.weights.spec().clone();
+    spec.layers[0].bias[0] += 1;
+    let weights = ServerWeights::check(spec, &compiled.plan, "weights").unwrap();
+    let changed = Compiled { weights, ..compile_lenet(&options()) };
+    assert_eq!(changed.plan.digest(), compiled.plan.digest());
+    let run = Preparation::new(&changed, folder.path()).infer(&samples);
+    assert!(run.client.unwrap().0.is_empty());
+    let run = Preparation::new(&compiled, folder.path()).infer(&samples);
+    let expected = evaluate(&compiled.plan, &compiled.weights, &samples[0]).unwrap();
+    assert_eq!(run.client.unwrap().0, [expected.output().to_vec()]);
 }
 
 /// Lets the owner alone read a file.

@@ -27,6 +27,8 @@ pub struct Measurement {
     #[serde(default)]
     mode: Mode,
     inferences: u32,
+    #[serde(default)]
+    offers: u32,
     setup: Part,
     #[serde(default)]
     offline: Part,
@@ -181,9 +183,11 @@ impl Report<'_> {
             Mode::Prepare => {
                 (plan.offline_cost(count), plan.predict_offline(&situation), measured.offline)
             }
-            Mode::Prepared => {
-                (plan.online_cost(count), plan.predict_prepared(&situation), measured.online)
-            }
+            Mode::Prepared => (
+                plan.online_cost(count, measured.offers),
+                plan.predict_prepared(&situation),
+                measured.online,
+            ),
         };
         let inferences = f64::from(measured.inferences.max(1));
         let compare = |predicted: PartCost, part: Part, predicted_s: f64, runs: f64| Comparison {

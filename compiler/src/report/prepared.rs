@@ -24,7 +24,7 @@ impl TwoPhases {
         }
         Some(Self {
             offline: (plan.offline_cost(1), plan.predict_offline(situation)),
-            online: (plan.online_cost(1), plan.predict_prepared(situation)),
+            online: (plan.online_cost(1, 1), plan.predict_prepared(situation)),
             stored: plan.prepared_bytes(),
         })
     }

@@ -85,11 +85,7 @@ pub(crate) struct InferenceCost {
 
 impl InferenceCost {
     pub(crate) fn of(plan: &Plan, search: &SearchOptions) -> Self {
-        let cost = plan.cost(1);
-        Self {
-            seconds: search.predict(plan).online_s(),
-            bytes: cost.online().bytes() + cost.correlations.bytes(),
-        }
+        Self { seconds: search.predict(plan).online_s(), bytes: search.bytes(plan) }
     }
 }
 
@@ -98,6 +94,8 @@ impl InferenceCost {
 pub struct Figures {
     memory: [PartyMemory; 2],
     bytes: f64,
+    /// Whether they are of prepared inferences.
+    is_prepared: bool,
     latency_s: f64,
     heaviest: [usize; 2],
 }
@@ -115,7 +113,8 @@ impl Figures {
         let times = prediction.layers.iter().map(|layer| layer.wall_s);
         Self {
             memory: [memory.client, memory.server],
-            bytes: (cost.online().bytes() + cost.correlations.bytes()) as f64,
+            bytes: search.bytes(plan) as f64,
+            is_prepared: search.is_prepared(),
             latency_s: prediction.online_s(),
             heaviest: [largest(bytes), largest(times)],
         }
@@ -269,7 +268,13 @@ impl Figures {
                 Cap { name, per: Amounts::default(), time: 0.0, held, limit }
             }
             Limit::Bytes => {
-                let per = Amounts::of([(Resource::Up, 1.0), (Resource::Down, 1.0)]);
+                // What is sent beforehand counts as set-up.
+                let beforehand = f64::from(u8::from(self.is_prepared));
+                let per = Amounts::of([
+                    (Resource::Up, 1.0),
+                    (Resource::Down, 1.0),
+                    (Resource::Setup, beforehand),
+                ]);
                 Cap { name, per, time: 0.0, held: None, limit: value }
             }
             Limit::Latency => {
@@ -290,12 +295,13 @@ impl Figures {
     }
 }
 
-/// The objective that takes the least of a limit, if there is one.
+/// The objective that takes the least of a limit, or the one that there is: none takes the fewest bytes of
+/// both phases of prepared inferences.
 #[must_use]
-pub fn least_objective(limit: Limit) -> Option<Objective> {
-    match limit {
-        Limit::Bytes => Some(Objective::Bytes),
-        Limit::Latency => Some(Objective::Latency),
-        Limit::ClientMemory | Limit::ServerMemory => None,
+pub fn least_objective(limit: Limit, objective: Objective) -> Objective {
+    match (limit, objective) {
+        (_, Objective::OnlineLatency) | (Limit::ClientMemory | Limit::ServerMemory, _) => objective,
+        (Limit::Bytes, _) => Objective::Bytes,
+        (Limit::Latency, _) => Objective::Latency,
     }
 }

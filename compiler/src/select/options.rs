@@ -260,6 +260,18 @@ impl SearchOptions {
         }
     }
 
+    /// Bytes of an inference of `plan`, both ways, random OTs included; of a prepared one of both phases.
+    #[must_use]
+    pub fn bytes(&self, plan: &Plan) -> u64 {
+        if !self.is_prepared() {
+            let cost = plan.cost(1);
+            return cost.online().bytes() + cost.correlations.bytes();
+        }
+        let offline = plan.offline_cost(1);
+        let beforehand = offline.online().bytes() + offline.correlations.bytes();
+        beforehand + plan.online_cost(1, 1).online().bytes()
+    }
+
     /// What times are predicted for: two machines.
     #[must_use]
     pub fn situation(&self) -> Situation<'_> {

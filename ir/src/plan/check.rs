@@ -57,7 +57,7 @@ const MAX_POSITIONS: usize = 1 << 14;
 const MAX_TOTAL_ELEMENTS: usize = 1 << 32;
 
 /// Largest payload of one message, in bytes: a party holds it as a whole.
-const MAX_MESSAGE_BYTES: u64 = 1 << 30;
+pub const MAX_MESSAGE_BYTES: u64 = 1 << 30;
 
 /// Most random OTs of one inference.
 const MAX_ROTS: u64 = 1 << 34;

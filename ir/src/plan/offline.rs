@@ -13,7 +13,10 @@ pub const OFFER_BYTES: usize = 4 + 32 + 8 + 8;
 /// Bytes of the server's answer to an offer: first and end of what both parties hold.
 pub const OFFER_ANSWER_BYTES: usize = 8 + 8;
 
-/// Bytes of the header of a stored inference: magic, version, role, digest of the plan, batch, index.
+/// Most batches that a client offers in a session.
+pub const MAX_OFFERS: u32 = 4096;
+
+/// Bytes of the header of a stored inference: magic, version, role, owner, batch, index.
 pub const PREPARED_HEADER_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 8;
 
 /// Bytes of the nonce that follows.
@@ -111,14 +114,19 @@ impl Plan {
         bytes
     }
 
-    /// Set-up of a session that runs prepared inferences: the hello, one offer, its answer, and what is
-    /// taken.
+    /// Set-up of a session that runs prepared inferences: the hello, an offer for every batch, their answers,
+    /// and what is taken.
     #[must_use]
-    pub fn online_setup_traffic(&self) -> Traffic {
+    pub fn online_setup_traffic(&self, offers: u32) -> Traffic {
         let hello = HELLO_BYTES as u64;
-        let up = Step::Up { count: 1, bytes: OFFER_BYTES as u64 };
-        let down = Step::Down { count: 1, bytes: OFFER_ANSWER_BYTES as u64 };
-        let steps = vec![Step::Exchange { up: hello, down: hello }, up.clone(), down, up];
+        let (up, down) = (OFFER_BYTES as u64, OFFER_ANSWER_BYTES as u64);
+        let count = u64::from(offers);
+        let steps = vec![
+            Step::Exchange { up: hello, down: hello },
+            Step::Up { count, bytes: up },
+            Step::Down { count, bytes: down },
+            Step::Up { count: 1, bytes: up },
+        ];
         Traffic::new(steps, Vec::new())
     }
 
@@ -130,10 +138,11 @@ impl Plan {
         cost
     }
 
-    /// Counts the traffic of a session that runs `inferences` prepared inferences of one batch.
+    /// Counts the traffic of a session that runs `inferences` prepared inferences, of `offers` batches that the
+    /// client holds.
     #[must_use]
-    pub fn online_cost(&self, inferences: u32) -> PlanCost {
-        session_cost(&self.online_setup_traffic(), &self.online_traffic(), inferences)
+    pub fn online_cost(&self, inferences: u32, offers: u32) -> PlanCost {
+        session_cost(&self.online_setup_traffic(offers), &self.online_traffic(), inferences)
     }
 
     /// Most bytes on the wire, up and down, that can wait for their receiver in the set-up and the
@@ -142,7 +151,7 @@ impl Plan {
     pub fn window_bytes(&self) -> (u64, u64) {
         let whole = of_session(&self.setup_traffic(), self.layer_traffic());
         let offline = of_session(&self.setup_traffic(), &self.offline_traffic());
-        let online = of_session(&self.online_setup_traffic(), &self.online_traffic());
+        let online = of_session(&self.online_setup_traffic(MAX_OFFERS), &self.online_traffic());
         let most = |a: (u64, u64), b: (u64, u64)| (a.0.max(b.0), a.1.max(b.1));
         most(whole, most(offline, online))
     }

@@ -14,9 +14,9 @@ use crate::protocol::top::{self, TopSource};
 use crate::secure::{Domain, SecureOp, ValueType};
 use crate::traffic::{RotCounts, RotRun, Step, Traffic};
 
-/// Bytes of the first message of either party: protocol magic and version, role, what sessions it wants
-/// or serves, plan digest, nonce and number of inferences.
-pub const HELLO_BYTES: usize = 8 + 4 + 4 + 4 + 32 + 32 + 4;
+/// Bytes of the first message of either party: protocol magic and version, role and modes, plan digest, nonce
+/// and number of inferences. Of all versions, so that they can tell each other.
+pub const HELLO_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
 
 /// Bytes of a point of the base OT's group.
 const POINT_BYTES: u64 = 32;

@@ -393,7 +393,7 @@ pub(super) fn of_plan(plan: &Plan, situation: &Situation<'_>, is_offline: bool) 
 /// The scripts of a session that runs one prepared inference.
 pub(super) fn of_prepared(plan: &Plan, situation: &Situation<'_>) -> Scripts {
     let mut writer = Writer::new(situation, &[Vec::new(), Vec::new()]);
-    writer.traffic(&plan.online_setup_traffic());
+    writer.traffic(&plan.online_setup_traffic(1));
     writer.end_part();
     for (index, traffic) in plan.online_traffic().iter().enumerate() {
         match plan.linear_step(index) {

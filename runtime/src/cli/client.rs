@@ -4,7 +4,6 @@ use super::args::Arguments;
 use super::{Output, deliver, missing, observed, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{Outcome, run_client, run_prepared_client};
-use crate::protocol::Role;
 use crate::stats::SessionStats;
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::plan::Plan;
@@ -31,10 +30,11 @@ pub(super) fn run(
             .and_then(run)
             .map_err(RunError::into_diagnostic)
     };
+    let mut failure = Ok(());
     let mut outputs = Vec::new();
     let mut parts = Vec::new();
     if let Some(store) = &store
-        && store.count(Role::Client, plan.plan())? > 0
+        && store.client_count(plan.plan())? > 0
     {
         let (done, stats) =
             session(&|channel| run_prepared_client(&plan, channel, store, &samples))?;
@@ -53,15 +53,24 @@ pub(super) fn run(
                 samples.len()
             );
         }
-        let (done, stats) = session(&|channel| run_client(&plan, channel, rest))?;
-        outputs.extend(done);
-        parts.push(stats);
+        match session(&|channel| run_client(&plan, channel, rest)) {
+            Ok((done, stats)) => {
+                outputs.extend(done);
+                parts.push(stats);
+            }
+            // What the prepared inferences gave is not lost.
+            Err(error) => failure = Err(error),
+        }
     }
     drop(bar);
+    if outputs.is_empty() {
+        return failure;
+    }
     let plan = plan.plan();
     write_stats(arguments.stats.as_deref(), &document(plan, &parts))?;
     parts.iter().for_each(|stats| summary::print(plan, stats, output.err));
-    deliver(plan, arguments, &outputs, output)
+    deliver(plan, arguments, &outputs, output)?;
+    failure
 }
 
 /// The statistics of the last session, within them those of the prepared inferences before it.

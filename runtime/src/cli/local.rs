@@ -6,7 +6,7 @@ use crate::error::RunError;
 use crate::party::{run_client, run_server};
 use crate::session::{PreparedPlan, PreparedServer};
 use heq_data::plan_files::read_weights;
-use heq_ir::diagnostic::Diagnostic;
+use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::Plan;
 use heq_ir::plan::weights::default_path;
 use heq_net::memory;
@@ -16,6 +16,10 @@ pub(super) fn run(
     arguments: &Arguments,
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
+    if arguments.store.store.is_some() {
+        let (what, remedy) = ("the role local keeps no store", "run server and client apart");
+        return Err(Diagnostic::new(Code::BadOption, "--store", what, remedy));
+    }
     let samples = read_samples(&plan, arguments)?;
     let weights_path = arguments.serve.weights.clone().unwrap_or(default_path(&arguments.plan));
     let weights = read_weights(&weights_path, &plan)?;

@@ -5,9 +5,8 @@ use super::client::CONNECT_PATIENCE;
 use super::server::Service;
 use super::{Output, missing, observed, summary, write_stats};
 use crate::error::RunError;
-use crate::offline::Store;
+use crate::offline::{Store, check_plan};
 use crate::party::{prepare_client, prepare_server};
-use crate::protocol::Role;
 use heq_data::plan_files::read_plan;
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::plan::Plan;
@@ -16,6 +15,7 @@ use std::time::Instant;
 
 pub(super) fn run(arguments: &PrepareArguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
     let plan = read_plan(&arguments.plan)?;
+    check_plan(&plan)?;
     let folder = arguments.store.store.as_ref().ok_or_else(|| missing("--store DIR"))?;
     let store = Store::create(folder, arguments.store.store_key.as_deref())?;
     match arguments.role {
@@ -39,7 +39,8 @@ fn client(
     let connect_to = arguments.peer.connect.as_ref();
     let address = connect_to.ok_or_else(|| missing("--connect HOST:PORT"))?;
     let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
-    let (plan, bar) = observed(plan, count, None, output);
+    let samples = count.saturating_mul(plan.batch());
+    let (plan, bar) = observed(plan, samples, None, output);
     let stats = connect(address, Instant::now() + CONNECT_PATIENCE, arguments.peer.options())
         .map_err(RunError::from)
         .and_then(|channel| prepare_client(&plan, channel, store, arguments.count))
@@ -49,7 +50,7 @@ fn client(
     write_stats(arguments.stats.as_deref(), &stats.to_json(plan, "tcp", "client"))?;
     summary::print(plan, &stats, output.err);
     let [bytes, _] = plan.prepared_bytes();
-    let held = store.count(Role::Client, plan)?;
+    let held = store.client_count(plan)?;
     // A log that cannot be written is no fault.
     let _ = writeln!(
         output.err,

@@ -4,18 +4,15 @@
 //! a batch are used in the order of their indices, so both go on at the larger of the two first ones, and
 //! what one of them holds below that is of no use any more. At last the client says how many it takes.
 
-use super::store::{BatchId, Store, Stored};
+use super::store::{BatchId, Shelf, Stored};
 use crate::error::RunError;
-use crate::protocol::Role;
-use heq_ir::plan::{OFFER_ANSWER_BYTES, OFFER_BYTES, Plan};
+use heq_ir::plan::{MAX_OFFERS, OFFER_ANSWER_BYTES, OFFER_BYTES};
 use heq_net::Channel;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 const OFFER: u32 = 0;
 const TAKE: u32 = 1;
-
-/// Most offers of a session: a client that has more batches with fewer inferences should prepare more at once.
-const MAX_OFFERS: usize = 4096;
 
 /// The client's message.
 struct Offer {
@@ -55,42 +52,44 @@ fn misbehaved(what: &str) -> RunError {
     RunError::PeerMisbehaved { step, what: what.to_owned() }
 }
 
-/// The client's side: the entries that serve the next inferences, at most `wanted`.
+/// The client's side: the entries that serve the next inferences, at most `wanted`, and how many offers that
+/// took.
 ///
-/// **Security**: the server learns how many inferences the client prepared with it and runs now.
+/// **Security**: the server learns how many inferences the client prepared and runs now.
 ///
 /// # Errors
 /// [`RunError`] if the store cannot be read, or the peer goes away or breaks the protocol.
 pub(crate) fn client(
     channel: &mut Channel,
-    store: &Store,
-    plan: &Plan,
+    shelf: &Shelf<'_>,
     wanted: usize,
-) -> Result<Vec<Stored>, RunError> {
+) -> Result<(Vec<Stored>, u32), RunError> {
+    let mut batches = shelf.batches()?;
+    batches.truncate(MAX_OFFERS as usize);
+    // One round trip for all.
+    for (batch, range) in &batches {
+        let offer = Offer { kind: OFFER, batch: *batch, range: range.clone() };
+        channel.send(&offer.encode())?;
+    }
+    let offers = u32::try_from(batches.len()).unwrap_or(u32::MAX);
     let mut agreed = Vec::new();
-    for (batch, range) in store.batches(Role::Client, plan)?.into_iter().take(MAX_OFFERS) {
-        if agreed.len() >= wanted {
-            break;
-        }
-        channel.send(&Offer { kind: OFFER, batch, range: range.clone() }.encode())?;
+    for (batch, own) in batches {
         let answer = channel.recv(OFFER_ANSWER_BYTES)?;
         let common = decode_range(&answer).ok_or(misbehaved("an answer is malformed"))?;
-        if common.is_empty() {
-            continue;
-        }
-        if common.start < range.start || common.end > range.end {
+        if !common.is_empty() && (common.start < own.start || common.end > own.end) {
             return Err(misbehaved("the server takes what was not offered"));
         }
-        store.discard(Role::Client, plan, batch, range.start..common.start)?;
+        shelf.discard(batch, own.start..common.start.min(own.end))?;
         agreed.extend(common.map(|index| Stored { batch, index }));
     }
     agreed.truncate(wanted);
     let range = 0..agreed.len() as u64;
     channel.send(&Offer { kind: TAKE, batch: BatchId([0; 32]), range }.encode())?;
-    Ok(agreed)
+    Ok((agreed, offers))
 }
 
-/// The server's side: the entries that serve the next inferences. Without a store there are none.
+/// The server's side: the entries that serve the next inferences, and how many offers there were. Without a
+/// store there are no entries.
 ///
 /// **Security**: the client learns which of its inferences the server still holds.
 ///
@@ -98,26 +97,26 @@ pub(crate) fn client(
 /// [`RunError`] if the store cannot be read, or the peer goes away or breaks the protocol.
 pub(crate) fn server(
     channel: &mut Channel,
-    store: Option<&Store>,
-    plan: &Plan,
-) -> Result<Vec<Stored>, RunError> {
-    let batches = match store {
-        Some(store) => store.batches(Role::Server, plan)?,
-        None => Vec::new(),
-    };
+    shelf: Option<&Shelf<'_>>,
+) -> Result<(Vec<Stored>, u32), RunError> {
+    let batches = shelf.map_or(Ok(Vec::new()), Shelf::batches)?;
     let mut agreed: Vec<Stored> = Vec::new();
-    for _ in 0..=MAX_OFFERS {
+    let mut seen = BTreeSet::new();
+    for offers in 0..=MAX_OFFERS {
         let message = channel.recv(OFFER_BYTES)?;
         let Offer { kind, batch, range } =
             Offer::decode(&message).ok_or(misbehaved("an offer is malformed"))?;
         match kind {
             OFFER => {
-                let is_new = agreed.iter().all(|stored| stored.batch != batch);
-                let own = batches.iter().find(|(own, _)| *own == batch && is_new);
-                let common =
-                    own.map_or(0..0, |(_, own)| own.start.max(range.start)..own.end.min(range.end));
-                if let (Some(store), Some((_, own)), false) = (store, own, common.is_empty()) {
-                    store.discard(Role::Server, plan, batch, own.start..common.start)?;
+                if !seen.insert(batch) {
+                    return Err(misbehaved("a batch is offered twice"));
+                }
+                let own = batches.iter().find(|(own, _)| *own == batch);
+                let mut common = 0..0;
+                if let (Some(shelf), Some((_, own))) = (shelf, own) {
+                    shelf.discard(batch, own.start..range.start.min(own.end))?;
+                    let start = own.start.max(range.start);
+                    common = start..own.end.min(range.end).max(start);
                 }
                 channel.send(&encode_range(&common))?;
                 agreed.extend(common.map(|index| Stored { batch, index }));
@@ -125,7 +124,7 @@ pub(crate) fn server(
             TAKE => {
                 let taken = usize::try_from(range.end).ok().filter(|&end| end <= agreed.len());
                 agreed.truncate(taken.ok_or(misbehaved("more is taken than was agreed"))?);
-                return Ok(agreed);
+                return Ok((agreed, offers));
             }
             _ => return Err(misbehaved("an offer is of no known kind")),
         }

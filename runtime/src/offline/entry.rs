@@ -9,7 +9,7 @@ use super::store::damaged;
 use super::{MaskSeed, Prepared, PreparedLayer, is_sender, shape};
 use crate::error::RunError;
 use crate::protocol::Role;
-use crate::stock::Stock;
+use crate::stock::{Ahead, Stock};
 use heq_ir::packing::{pack_bits, unpack_bits};
 use heq_ir::plan::{MASK_SEED_BYTES, Plan};
 use heq_ot::{RotBatch, RotReceiverBatch, RotSenderBatch, RotShape};
@@ -63,7 +63,7 @@ pub(crate) fn read(
     for (_, step) in plan.linear_steps() {
         let mask = match role {
             Role::Client => {
-                let mut seed: MaskSeed = Zeroizing::new([0; MASK_SEED_BYTES]);
+                let mut seed: MaskSeed = Box::new(Zeroizing::new([0; MASK_SEED_BYTES]));
                 seed.copy_from_slice(&taken(&mut reader, MASK_SEED_BYTES)?);
                 Some(seed)
             }
@@ -83,9 +83,10 @@ pub(crate) fn read(
         .name("heq-store".to_owned())
         .spawn(move || task.run())
         .map_err(|_| RunError::Internal { what: "the system has no thread left" })?;
-    let (sender, receiver) =
-        (Stock::new(sender, Arc::default()), Stock::new(receiver, Arc::default()));
-    Ok(Prepared { layers, sender, receiver })
+    let taken = [0, 1].map(|_| Arc::new(Ahead::default()));
+    let [of_sender, of_receiver] = taken.clone();
+    let (sender, receiver) = (Stock::new(sender, of_sender), Stock::new(receiver, of_receiver));
+    Ok(Prepared { layers, sender, receiver, taken })
 }
 
 fn taken(reader: &mut SegmentReader, count: usize) -> Result<Zeroizing<Vec<u8>>, RunError> {

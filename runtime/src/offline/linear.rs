@@ -20,7 +20,7 @@ pub(super) const MASKED: Domain = Domain::Client { range: IntRange { lo: 0, hi: 
 
 /// The mask that `seed` stands for: uniform words of `bits` bits. A seed serves one layer once.
 pub(super) fn mask_words(seed: &MaskSeed, bits: u32, elements: usize) -> Words {
-    let mut rng = ChaCha20Rng::from_seed(**seed);
+    let mut rng = ChaCha20Rng::from_seed(***seed);
     Zeroizing::new((0..elements).map(|_| rng.next_u64() & mask(bits)).collect())
 }
 

@@ -10,7 +10,7 @@ mod linear;
 mod segments;
 pub mod store;
 
-pub use store::{Store, Stored};
+pub use store::Store;
 
 use crate::error::RunError;
 use crate::executor::Contribution;
@@ -18,18 +18,20 @@ use crate::protocol::Role;
 use crate::session::{Progress, Session};
 use crate::share::Words;
 use crate::stats::Measured;
-use crate::stock::Stock;
-use heq_ir::plan::{LinearStep, MASK_SEED_BYTES, Plan};
+use crate::stock::{Ahead, Stock};
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_ir::plan::{LinearStep, MASK_SEED_BYTES, MAX_MESSAGE_BYTES, Plan};
 use heq_ir::traffic::{RotRun, RotSender};
 use heq_ot::{RotReceiverBatch, RotSenderBatch, RotShape};
 use rand_core::Rng;
+use std::sync::Arc;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
 pub(crate) use linear::{client as linear_client, server as linear_server};
 
 /// The seed of the client's mask of a linear layer's operand.
-pub(crate) type MaskSeed = Zeroizing<[u8; MASK_SEED_BYTES]>;
+pub(crate) type MaskSeed = Box<Zeroizing<[u8; MASK_SEED_BYTES]>>;
 
 /// What a party made of one inference, to be stored.
 pub(crate) struct Made {
@@ -49,6 +51,8 @@ pub(crate) struct Prepared {
     pub(crate) sender: Stock<RotSenderBatch>,
     /// Those in which it holds one pad.
     pub(crate) receiver: Stock<RotReceiverBatch>,
+    /// What was taken of both.
+    pub(crate) taken: [Arc<Ahead>; 2],
 }
 
 /// What a party holds of a linear layer.
@@ -59,20 +63,32 @@ pub(crate) struct PreparedLayer {
     pub(crate) shares: Words,
 }
 
-/// Why a plan cannot be prepared: the layers that pack several elements into a coefficient.
+/// Most bytes of an entry: a party holds all of it in memory while it is prepared.
+const MAX_ENTRY_BYTES: u64 = 4 << 30;
+
+/// Checks that inferences of `plan` can be prepared.
 ///
 /// # Errors
-/// [`RunError::PeerIncompatible`] is never returned; [`RunError::User`] names the layers.
-pub(crate) fn check_plan(plan: &Plan) -> Result<(), RunError> {
-    use heq_ir::diagnostic::{Code, Diagnostic};
+/// [`Code::PlanRejected`] if a layer holds several elements in a coefficient, [`Code::TooLarge`] if an entry
+/// or a message would be too large.
+pub(crate) fn check_plan(plan: &Plan) -> Result<(), Diagnostic> {
     let packed: Vec<&str> = plan.packed_layers().collect();
-    let Some(first) = packed.first() else { return Ok(()) };
-    let what = format!(
-        "{} layer(s) hold several elements in a coefficient, where a mask has no room: {first:?}",
-        packed.len()
-    );
-    let remedy = "compile with --objective online-latency or --packing none";
-    Err(Diagnostic::new(Code::PlanRejected, "plan", what, remedy).into())
+    if let Some(first) = packed.first() {
+        let what = format!(
+            "{} layer(s) hold several elements in a coefficient, where a mask has no room: {first:?}",
+            packed.len()
+        );
+        let remedy = "compile with --objective online-latency or --packing none";
+        return Err(Diagnostic::new(Code::PlanRejected, "plan", what, remedy));
+    }
+    let entry = plan.prepared_contents().into_iter().max().unwrap_or(0);
+    let messages = (0..plan.layers().len()).filter_map(|index| plan.masked_bytes(index));
+    if entry > MAX_ENTRY_BYTES || messages.max() > Some(MAX_MESSAGE_BYTES) {
+        let what = format!("a prepared inference takes {entry} bytes, or a message above 2^30");
+        let remedy = "run it in one phase";
+        return Err(Diagnostic::new(Code::TooLarge, "plan", what, remedy));
+    }
+    Ok(())
 }
 
 /// The shape of a run of random OTs as batches have it.
@@ -138,7 +154,7 @@ impl Session<'_> {
         let elements = step.op.geometry.input.len();
         let (mask, operand) = match contribution {
             Contribution::Input(_) => {
-                let mut seed: MaskSeed = Zeroizing::new([0; MASK_SEED_BYTES]);
+                let mut seed: MaskSeed = Box::new(Zeroizing::new([0; MASK_SEED_BYTES]));
                 self.rng.fill_bytes(&mut seed[..]);
                 let operand = linear::mask_words(&seed, step.op.acc_bits, elements);
                 (Some(seed), operand)
@@ -151,7 +167,7 @@ impl Session<'_> {
 
     /// Lets the next inference use `prepared`.
     pub(crate) fn load(&mut self, prepared: Prepared) {
-        let Prepared { layers, sender, receiver } = prepared;
+        let Prepared { layers, sender, receiver, taken: _ } = prepared;
         (self.sender_stock, self.receiver_stock) = (sender, receiver);
         self.layers = layers.into_iter();
     }

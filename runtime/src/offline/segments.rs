@@ -144,6 +144,7 @@ impl SegmentReader {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers")]
 mod tests {
     use super::*;
     use chacha20poly1305::KeyInit;

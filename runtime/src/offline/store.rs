@@ -3,17 +3,18 @@
 //! Invariant: no byte of an entry is used unless its file was removed and the removal reached the disk, so
 //! that no crash, and no other process, can use it again. A folder that is restored from a copy breaks it.
 //!
-//! A file is `magic (8) | version u32 | role u32 | digest of the plan (32) | batch (32) | index u64 |
-//! nonce (19) | segments`, integers little endian; see [`super::segments`].
+//! A file is `magic (8) | version u32 | role u32 | owner (32) | batch (32) | index u64 |
+//! nonce (19) | segments`, integers little endian; see [`super::segments`]. The owner is the plan's digest, at the
+//! server hashed with that of the weights.
 
 use super::segments::{Nonce, SegmentReader, SegmentWriter};
-use crate::protocol::Role;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::plan::{PREPARED_HEADER_BYTES, PREPARED_NONCE_BYTES, Plan};
+use heq_ir::plan::{PREPARED_NONCE_BYTES, Plan};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,15 @@ const KEY_FILE: &str = "store.key";
 /// Held by the process that adds entries.
 const LOCK_FILE: &str = "store.lock";
 
-/// Ending of a file that is not complete.
-const PARTIAL: &str = "partial";
+/// What the name of a file has behind it that is not complete.
+const PARTIAL: &str = ".partial";
+
+/// Endings of entries.
+const CLIENT: &str = "client";
+const SERVER: &str = "server";
+
+/// Bytes of the hash of key and owner that names begin with.
+const PREFIX_BYTES: usize = 8;
 
 /// The session in which inferences were prepared: a name that the two parties share with nobody.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,8 +64,24 @@ pub struct Stored {
 pub struct Store {
     folder: PathBuf,
     cipher: XChaCha20Poly1305,
+    /// Tells the entries of this key from those of others.
+    key_id: [u8; 32],
     /// Locked as long as this process may add entries.
     _lock: Option<File>,
+}
+
+/// What a party holds for one plan and, at the server, its weights: entries of others, and of other keys, are
+/// as if they were not there.
+pub(crate) struct Shelf<'a> {
+    store: &'a Store,
+    /// What all names begin with.
+    prefix: String,
+    /// What all names end with.
+    ending: &'static str,
+    /// What the headers of all files begin with.
+    header: Vec<u8>,
+    /// Bytes of an entry, before encryption.
+    length: usize,
 }
 
 impl Store {
@@ -69,8 +93,10 @@ impl Store {
     /// its owner may read it.
     pub fn open(folder: &Path, key_file: Option<&Path>) -> Result<Self, Diagnostic> {
         let path = key_file.map_or(folder.join(KEY_FILE), Path::to_path_buf);
-        let cipher = read_key(&path)?;
-        Ok(Self { folder: folder.to_path_buf(), cipher, _lock: None })
+        let key = read_key(&path)?;
+        let cipher = XChaCha20Poly1305::new(&(*key).into());
+        let key_id = hash(&[b"heq/1/store/", &*key]);
+        Ok(Self { folder: folder.to_path_buf(), cipher, key_id, _lock: None })
     }
 
     /// Opens a folder to add entries: makes it, and its key, if there is none, readable for their owner alone.
@@ -79,40 +105,105 @@ impl Store {
     /// As [`Store::open`]; [`Code::WrongStore`] if another process adds entries to the folder.
     pub fn create(folder: &Path, key_file: Option<&Path>) -> Result<Self, Diagnostic> {
         let path = key_file.map_or(folder.join(KEY_FILE), Path::to_path_buf);
-        make_folder(folder).map_err(|error| cannot(folder, "be made", &error))?;
+        make_folder(folder).map_err(|error| cannot_write(folder, &error))?;
         let lock = folder.join(LOCK_FILE);
         let lock_file = private().write(true).create(true).truncate(false).open(&lock);
-        let lock_file = lock_file.map_err(|error| cannot(&lock, "be written", &error))?;
-        if lock_file.try_lock().is_err() {
-            let what = "another process prepares inferences in this folder";
-            let remedy = "wait for it, or give another --store";
-            return Err(Diagnostic::new(Code::WrongStore, shown(folder), what, remedy));
+        let lock_file = lock_file.map_err(|error| cannot_write(&lock, &error))?;
+        match lock_file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(cannot_write(&lock, &error)),
+            Err(TryLockError::WouldBlock) => {
+                let what = "another process prepares inferences in this folder";
+                let remedy = "wait for it, or give another --store";
+                return Err(Diagnostic::new(Code::WrongStore, shown(folder), what, remedy));
+            }
         }
         if !path.exists() {
             make_key(&path)?;
         }
         let store = Self { _lock: Some(lock_file), ..Self::open(folder, Some(&path))? };
         // What a crash left; the lock says that nobody writes it now.
-        for name in store.names()?.iter().filter(|name| name.ends_with(PARTIAL)) {
-            store.remove(&store.folder.join(name))?;
+        for name in store.names()? {
+            if name.strip_suffix(PARTIAL).is_some_and(is_entry_name) {
+                store.remove(&store.folder.join(name))?;
+            }
         }
         Ok(store)
     }
 
-    /// The entries of the party `role` for `plan`: for every batch the first and those that follow it without
-    /// a gap.
+    /// How many inferences the client holds for `plan`.
     ///
     /// # Errors
     /// [`Code::FileAccess`] if the folder cannot be read.
-    pub fn batches(
-        &self,
-        role: Role,
-        plan: &Plan,
-    ) -> Result<Vec<(BatchId, Range<u64>)>, Diagnostic> {
+    pub fn client_count(&self, plan: &Plan) -> Result<u64, Diagnostic> {
+        let batches = self.client(plan).batches()?;
+        Ok(batches.iter().map(|(_, range)| range.end - range.start).sum())
+    }
+
+    /// The client's entries for `plan`.
+    pub(crate) fn client(&self, plan: &Plan) -> Shelf<'_> {
+        let [length, _] = plan.prepared_contents();
+        self.shelf(0, CLIENT, plan.digest().0, length)
+    }
+
+    /// The server's entries for `plan`, with the weights of which `weights` is the digest.
+    pub(crate) fn server(&self, plan: &Plan, weights: &[u8; 32]) -> Shelf<'_> {
+        let [_, length] = plan.prepared_contents();
+        let owner = hash(&[b"heq/1/prepared/", &plan.digest().0, weights]);
+        self.shelf(1, SERVER, owner, length)
+    }
+
+    fn shelf(&self, role: u32, ending: &'static str, owner: [u8; 32], length: u64) -> Shelf<'_> {
+        let header = [&MAGIC[..], &VERSION.to_le_bytes(), &role.to_le_bytes(), &owner].concat();
+        let prefix = hex(&hash(&[&self.key_id, &owner])[..PREFIX_BYTES]);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        Shelf { store: self, prefix, ending, header, length }
+    }
+
+    fn names(&self) -> Result<Vec<String>, Diagnostic> {
+        let list = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&self.folder)? {
+                names.extend(entry?.file_name().into_string());
+            }
+            Ok(names)
+        };
+        list().map_err(|error| {
+            let what = format!("cannot be read: {error}");
+            let remedy = "check the folder and its permissions";
+            Diagnostic::new(Code::FileAccess, shown(&self.folder), what, remedy)
+        })
+    }
+
+    /// Removes a file for good.
+    fn remove(&self, path: &Path) -> Result<(), Diagnostic> {
+        let remove = || {
+            fs::remove_file(path)?;
+            self.sync()
+        };
+        remove().map_err(|error| self.cannot_take(&error))
+    }
+
+    /// Why an entry cannot be used. Its name is not shown: whoever knows it can use up its batch.
+    fn cannot_take(&self, error: &io::Error) -> Diagnostic {
+        let what = format!("an entry cannot be taken: {error}");
+        let remedy = "run again: if another process took it, the next one is used";
+        Diagnostic::new(Code::FileAccess, shown(&self.folder), what, remedy)
+    }
+
+    /// Returns when what was done to the folder is on disk.
+    fn sync(&self) -> io::Result<()> {
+        if cfg!(unix) { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+    }
+}
+
+impl Shelf<'_> {
+    /// For every batch the first entry and those that follow it without a gap.
+    pub(crate) fn batches(&self) -> Result<Vec<(BatchId, Range<u64>)>, Diagnostic> {
         let mut indices: BTreeMap<BatchId, Vec<u64>> = BTreeMap::new();
-        let prefix = prefix(plan);
-        for name in self.names()? {
-            let stored = name.strip_prefix(&prefix).and_then(|rest| parse(rest, role));
+        for name in self.store.names()? {
+            // Other forms of the same numbers are other names.
+            let stored = parse(&name).filter(|stored| self.name(*stored) == name);
             if let Some(Stored { batch, index }) = stored {
                 indices.entry(batch).or_default().push(index);
             }
@@ -126,149 +217,89 @@ impl Store {
         Ok(indices.into_iter().map(range).collect())
     }
 
-    /// How many inferences the party `role` holds for `plan`.
-    ///
-    /// # Errors
-    /// As [`Store::batches`].
-    pub fn count(&self, role: Role, plan: &Plan) -> Result<u64, Diagnostic> {
-        let batches = self.batches(role, plan)?;
-        Ok(batches.iter().map(|(_, range)| range.end - range.start).sum())
-    }
-
     /// Adds an entry, which `write` writes; it is on disk when this returns, and not there at all if the
     /// process dies before.
     pub(crate) fn save(
         &self,
-        role: Role,
-        plan: &Plan,
         stored: Stored,
         write: impl FnOnce(&mut SegmentWriter) -> io::Result<()>,
     ) -> Result<(), Diagnostic> {
-        let path = self.path(role, plan, stored);
         let mut nonce: Nonce = [0; PREPARED_NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| no_randomness(&error))?;
-        let partial = path.with_extension(PARTIAL);
+        let folder = &self.store.folder;
+        let partial = folder.join(self.name(stored) + PARTIAL);
         let save = || {
             let file = private().write(true).create(true).truncate(true).open(&partial)?;
-            let header = header(role, plan, stored);
-            let mut writer = SegmentWriter::start(file, &self.cipher, &header, &nonce)?;
+            let mut writer =
+                SegmentWriter::start(file, &self.store.cipher, &self.header(stored), &nonce)?;
             write(&mut writer)?;
             writer.finish()?;
-            fs::rename(&partial, &path)?;
-            self.sync()
+            fs::rename(&partial, folder.join(self.name(stored)))?;
+            self.store.sync()
         };
-        save().map_err(|error| cannot(&path, "be written", &error))
+        save().map_err(|error| {
+            // If that fails, too, the next process removes it.
+            let _ = fs::remove_file(&partial);
+            cannot_write(folder, &error)
+        })
     }
 
     /// Takes an entry: when this returns, its file is gone for good, and what it held can be read once.
-    pub(crate) fn claim(
-        &self,
-        role: Role,
-        plan: &Plan,
-        stored: Stored,
-    ) -> Result<SegmentReader, Diagnostic> {
-        let path = self.path(role, plan, stored);
-        let file = File::open(&path).map_err(|error| cannot(&path, "be read", &error))?;
+    pub(crate) fn claim(&self, stored: Stored) -> Result<SegmentReader, Diagnostic> {
+        let path = self.store.folder.join(self.name(stored));
+        let file = File::open(&path).map_err(|error| self.store.cannot_take(&error))?;
         // Of several processes one succeeds.
-        self.remove(&path)?;
-        let [client, server] = plan.prepared_contents();
-        let length = if role == Role::Client { client } else { server };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let header = header(role, plan, stored);
-        SegmentReader::start(file, &self.cipher, &header, length).map_err(|_| damaged())
+        self.store.remove(&path)?;
+        let header = self.header(stored);
+        SegmentReader::start(file, &self.store.cipher, &header, self.length).map_err(|_| damaged())
     }
 
-    /// Removes entries that no peer has.
-    pub(crate) fn discard(
-        &self,
-        role: Role,
-        plan: &Plan,
-        batch: BatchId,
-        indices: Range<u64>,
-    ) -> Result<(), Diagnostic> {
+    /// Removes entries that the peer has passed over.
+    pub(crate) fn discard(&self, batch: BatchId, indices: Range<u64>) -> Result<(), Diagnostic> {
         for index in indices {
-            self.remove(&self.path(role, plan, Stored { batch, index }))?;
+            let name = self.name(Stored { batch, index });
+            self.store.remove(&self.store.folder.join(name))?;
         }
         Ok(())
     }
 
-    fn path(&self, role: Role, plan: &Plan, stored: Stored) -> PathBuf {
-        let Stored { batch, index } = stored;
-        let (prefix, batch, role) = (prefix(plan), hex(&batch.0), ending(role));
-        self.folder.join(format!("{prefix}{batch}-{index:020}.{role}"))
+    fn name(&self, Stored { batch, index }: Stored) -> String {
+        format!("{}-{}-{index:020}.{}", self.prefix, hex(&batch.0), self.ending)
     }
 
-    fn names(&self) -> Result<Vec<String>, Diagnostic> {
-        let list = || -> io::Result<Vec<String>> {
-            let mut names = Vec::new();
-            for entry in fs::read_dir(&self.folder)? {
-                names.extend(entry?.file_name().into_string());
-            }
-            Ok(names)
-        };
-        list().map_err(|error| cannot(&self.folder, "be read", &error))
-    }
-
-    /// Removes a file for good.
-    fn remove(&self, path: &Path) -> Result<(), Diagnostic> {
-        let remove = || {
-            fs::remove_file(path)?;
-            self.sync()
-        };
-        remove().map_err(|error| cannot(path, "be taken", &error))
-    }
-
-    /// Returns when what was done to the folder is on disk.
-    fn sync(&self) -> io::Result<()> {
-        if cfg!(unix) { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+    /// What a file begins with, which its encryption binds it to.
+    fn header(&self, Stored { batch, index }: Stored) -> Vec<u8> {
+        [&self.header[..], &batch.0, &index.to_le_bytes()].concat()
     }
 }
 
-/// What a file begins with, which its encryption binds it to.
-fn header(role: Role, plan: &Plan, stored: Stored) -> [u8; PREPARED_HEADER_BYTES] {
-    let role: u32 = match role {
-        Role::Client => 0,
-        Role::Server => 1,
-    };
-    let mut header = [0; PREPARED_HEADER_BYTES];
-    let mut rest = &mut header[..];
-    for part in [
-        &MAGIC[..],
-        &VERSION.to_le_bytes(),
-        &role.to_le_bytes(),
-        &plan.digest().0,
-        &stored.batch.0,
-        &stored.index.to_le_bytes(),
-    ] {
-        // Their lengths are those of the header.
-        let _ = rest.write_all(part);
-    }
-    header
-}
-
-/// What the names of all entries of a plan begin with.
-fn prefix(plan: &Plan) -> String {
-    let digest = plan.digest().0;
-    format!("{}-", hex(digest.get(..8).unwrap_or(&digest)))
-}
-
-fn ending(role: Role) -> &'static str {
-    match role {
-        Role::Client => "client",
-        Role::Server => "server",
-    }
-}
-
-/// The entry whose name goes on like this.
-fn parse(rest: &str, role: Role) -> Option<Stored> {
-    let (name, found) = rest.rsplit_once('.')?;
-    let (batch, index) = name.split_once('-')?;
-    let digits = batch.as_bytes().as_chunks::<2>();
+/// The entry of a name, whoever it is of.
+fn parse(name: &str) -> Option<Stored> {
+    let (_, rest) = name.split_once('-')?;
+    let (batch, rest) = rest.split_once('-')?;
+    let (index, _) = rest.split_once('.')?;
+    let (digits, []) = batch.as_bytes().as_chunks::<2>() else { return None };
     let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let bytes = digits.0.iter().map(byte).collect::<Option<Vec<u8>>>()?;
-    let batch = BatchId(bytes.try_into().ok()?);
-    let index = index.parse().ok()?;
-    (found == ending(role) && digits.1.is_empty()).then_some(Stored { batch, index })
+    let bytes = digits.iter().map(byte).collect::<Option<Vec<u8>>>()?;
+    // One more than an index is a number, too.
+    let index = index.parse().ok().filter(|&index: &u64| index < u64::MAX)?;
+    Some(Stored { batch: BatchId(bytes.try_into().ok()?), index })
+}
+
+/// Whether a name is of the form that entries have.
+fn is_entry_name(name: &str) -> bool {
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let prefix = name.split_once('-').map_or("", |(prefix, _)| prefix);
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    prefix.len() == 2 * PREFIX_BYTES
+        && is_hex(prefix)
+        && [CLIENT, SERVER].contains(&ending)
+        && parse(name).is_some()
+}
+
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let all = parts.iter().fold(Sha256::new(), |all, part| all.chain_update(part));
+    all.finalize().into()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -291,47 +322,50 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Makes a fresh key.
+/// Makes a fresh key; it is whole when it has its name.
 fn make_key(path: &Path) -> Result<(), Diagnostic> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(&mut key[..]).map_err(|error| no_randomness(&error))?;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(PARTIAL);
     let write = || {
-        let mut file = private().write(true).create_new(true).open(path)?;
+        let mut file = private().write(true).create(true).truncate(true).open(&partial)?;
         file.write_all(&key[..])?;
-        file.sync_all()
+        file.sync_all()?;
+        fs::rename(&partial, path)
     };
-    write().map_err(|error| cannot(path, "be written", &error))
+    write().map_err(|error| cannot_write(path, &error))
 }
 
-fn read_key(path: &Path) -> Result<XChaCha20Poly1305, Diagnostic> {
+fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Diagnostic> {
     let wrong = |what: &str, remedy: &str| {
         Diagnostic::new(Code::WrongStore, shown(path), what.to_owned(), remedy.to_owned())
     };
-    let key = Zeroizing::new(read_file(path, KEY_BYTES)?);
+    let bytes = Zeroizing::new(read_file(path, KEY_BYTES)?);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let metadata = fs::metadata(path).map_err(|error| cannot(path, "be read", &error))?;
+        let metadata = fs::metadata(path).map_err(|error| cannot_write(path, &error))?;
         if metadata.permissions().mode() & 0o077 != 0 {
             let what = "others than its owner may read or write the key";
             return Err(wrong(what, "chmod 600 the file, and prepare anew what it protected"));
         }
     }
-    let malformed = || wrong("is no key of a store", "give the file that heq-run prepare wrote");
-    XChaCha20Poly1305::new_from_slice(&key).map_err(|_| malformed())
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    if bytes.len() != key.len() {
+        return Err(wrong("is no key of a store", "give the file that heq-run prepare wrote"));
+    }
+    key.copy_from_slice(&bytes);
+    Ok(key)
 }
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn cannot(path: &Path, be_done: &str, error: &io::Error) -> Diagnostic {
-    let remedy = if error.kind() == io::ErrorKind::NotFound {
-        "another process may have used it; otherwise prepare first"
-    } else {
-        "check the folder, its permissions and its room"
-    };
-    Diagnostic::new(Code::FileAccess, shown(path), format!("cannot {be_done}: {error}"), remedy)
+fn cannot_write(path: &Path, error: &io::Error) -> Diagnostic {
+    let remedy = "check the folder, its permissions and its room";
+    Diagnostic::new(Code::FileAccess, shown(path), format!("cannot be written: {error}"), remedy)
 }
 
 fn no_randomness(error: &getrandom::Error) -> Diagnostic {
@@ -340,6 +374,29 @@ fn no_randomness(error: &getrandom::Error) -> Diagnostic {
 
 /// An entry that cannot be read.
 pub(crate) fn damaged() -> Diagnostic {
-    let what = "an entry is damaged, or belongs to another key, plan or batch; it was removed";
+    let what = "an entry is damaged; it was removed";
     Diagnostic::new(Code::WrongStore, "store", what, "run again: the next one is used")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_have_names_of_one_form() {
+        let batch = "0f".repeat(32);
+        let name = format!("0123456789abcdef-{batch}-{:020}.client", 7);
+        assert_eq!(parse(&name).unwrap().index, 7);
+        assert!(is_entry_name(&name));
+        for other in [
+            name.replace(".client", ".partial"),
+            name.replace("0123456789abcdef", "movie"),
+            format!("0123456789abcdef-{batch}-{}.server", u64::MAX),
+            format!("0123456789abcdef-{}-7.server", &batch[1..]),
+            "impartial".to_owned(),
+            String::new(),
+        ] {
+            assert!(!is_entry_name(&other), "{other}");
+        }
+    }
 }

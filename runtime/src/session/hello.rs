@@ -1,6 +1,6 @@
 //! The first message of either party: who it is and which plan it holds.
 //!
-//! `magic (8) | protocol version u32 | role u32 | modes u32 | plan digest (32) | nonce (32) | inferences u32`,
+//! `magic (8) | protocol version u32 | role u8 | modes u24 | plan digest (32) | nonce (32) | inferences u32`,
 //! integers little endian. `modes` has a bit for each [`Mode`]: the client's own, all that a server accepts. Both send it at once; the hash of the two names the session.
 
 use crate::error::RunError;
@@ -120,18 +120,22 @@ impl Hello {
             Role::Server => (&peer, &self, &received, &sent),
         };
         let Some(mode) = client.modes.common(server.modes).single() else {
-            return incompatible(match (self.role, client.modes.single()) {
+            let (what, remedy) = match (self.role, client.modes.single()) {
                 (Role::Client, Some(Mode::Prepare)) => {
-                    "does not prepare inferences: run heq-run prepare --role server there"
-                        .to_owned()
+                    ("does not prepare inferences", "start heq-run prepare --role server there")
                 }
                 (Role::Client, _) => {
-                    "prepares inferences alone: start it as --role server".to_owned()
+                    ("prepares inferences and runs none", "start heq-run --role server there")
                 }
-                (Role::Server, mode) => {
-                    format!("wants a session that is not served here: {mode:?}")
+                (Role::Server, Some(Mode::Prepare)) => (
+                    "wants to prepare inferences",
+                    "start heq-run prepare --role server here for that",
+                ),
+                (Role::Server, _) => {
+                    ("wants to run inferences", "start heq-run --role server here for that")
                 }
-            });
+            };
+            return Err(RunError::PeerWantsOther { what, remedy });
         };
         let inferences = match mode {
             Mode::Prepare => client.inferences.min(server.inferences),
@@ -161,8 +165,7 @@ impl Hello {
         let mut bytes = Vec::with_capacity(HELLO_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&role.to_le_bytes());
-        bytes.extend_from_slice(&self.modes.0.to_le_bytes());
+        bytes.extend_from_slice(&(role | self.modes.0 << 8).to_le_bytes());
         bytes.extend_from_slice(&self.plan.0);
         bytes.extend_from_slice(&self.nonce);
         bytes.extend_from_slice(&self.inferences.to_le_bytes());
@@ -186,13 +189,13 @@ impl Hello {
             return Err(incompatible(what));
         }
         let (role, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let role = match u32::from_le_bytes(*role) {
+        let role = u32::from_le_bytes(*role);
+        let modes = Modes(role >> 8);
+        let role = match role & 0xff {
             0 => Role::Client,
             1 => Role::Server,
             _ => return Err(malformed()),
         };
-        let (modes, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let modes = Modes(u32::from_le_bytes(*modes));
         let (plan, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
         let (nonce, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
         let inferences = u32::from_le_bytes(rest.try_into().map_err(|_| malformed())?);

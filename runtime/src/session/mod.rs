@@ -32,6 +32,8 @@ use heq_net::Channel;
 use heq_ot::{RotReceiverBatch, RotSenderBatch, SessionId};
 use producer::{Lanes, Producer};
 use rand_chacha::ChaCha20Rng;
+use sha2::{Digest, Sha256};
+use std::sync::OnceLock;
 
 /// A plan with the tables that both parties need for it. The tables count what is computed with them:
 /// for counts of one party, give it its own.
@@ -127,6 +129,7 @@ impl PreparedPlan {
 pub struct PreparedServer {
     layers: Vec<PreparedWeights>,
     tables: Vec<TableEntries>,
+    digest: OnceLock<[u8; 32]>,
 }
 
 impl PreparedServer {
@@ -148,7 +151,20 @@ impl PreparedServer {
             let ring = plan.ring(step.choice.rlwe)?;
             layers.push(PreparedWeights::new(ring, &step, weights, &mut cache_bytes)?);
         }
-        Ok(Self { layers, tables: weights.tables().to_vec() })
+        Ok(Self { layers, tables: weights.tables().to_vec(), digest: OnceLock::new() })
+    }
+
+    /// A digest of weights, biases and tables, by which prepared inferences are told from those of others.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        self.digest.get_or_init(|| {
+            let mut all = Sha256::new();
+            self.layers.iter().for_each(|layer| layer.absorb_into(&mut all));
+            for table in &self.tables {
+                all.update((table.entries.len() as u64).to_le_bytes());
+                all.update(&table.entries);
+            }
+            all.finalize().into()
+        })
     }
 
     /// The weights of the `index`-th linear step.

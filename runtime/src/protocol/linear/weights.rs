@@ -10,6 +10,7 @@ use heq_ir::layout::WeightPlacer;
 use heq_ir::plan::LinearStep;
 use heq_ir::plan::weights::LinearWeights;
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The server's weights of one layer, ready to multiply.
@@ -80,6 +81,13 @@ impl PreparedWeights {
         let x = x.iter().map(|&x| x as u32).collect::<Vec<u32>>();
         let products = products::<u32>(step, &Zeroizing::new(w), &Zeroizing::new(x))?;
         Ok(Zeroizing::new(products.iter().map(|&sum| u64::from(sum)).collect()))
+    }
+
+    /// Adds everything that the layer's results depend on to a digest.
+    pub(crate) fn absorb_into(&self, digest: &mut Sha256) {
+        digest.update((self.folded.len() as u64).to_le_bytes());
+        self.folded.iter().for_each(|weight| digest.update(weight.to_le_bytes()));
+        self.bias.iter().for_each(|bias| digest.update(bias.to_le_bytes()));
     }
 
     /// The rows of `step`, those that are kept and those that are not.

@@ -55,11 +55,15 @@ impl Parties {
         self.folder.path().join(name)
     }
 
-    /// The entries that both parties have, without their endings.
+    /// The entries that both parties have: batch and index of their names.
     fn common(&self) -> BTreeSet<String> {
         let names = |party: &str| -> BTreeSet<String> {
             let stems = entries(&self.file(party)).into_iter();
-            stems.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+            let entry = |path: PathBuf| {
+                let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                stem.split_once('-').unwrap().1.to_owned()
+            };
+            stems.map(entry).collect()
         };
         names("client").intersection(&names("server")).cloned().collect()
     }
@@ -240,7 +244,10 @@ fn killed_parties_use_no_entry_twice() {
     let (mut everywhere, mut gone) = (BTreeSet::new(), BTreeSet::new());
     let (mut answered, mut killed) = (0, 0);
     for round in 0..rounds {
+        let mut preparations = 0;
         while parties.common().len() < 2 {
+            preparations += 1;
+            assert!(preparations < 50, "round {round}: nothing is prepared");
             // Preparation may be killed, too; what is complete at both then serves.
             let victim = [Victim::Client, Victim::Server, Victim::Nobody][random(3) as usize];
             parties.session(true, victim, 1 + random(offline));

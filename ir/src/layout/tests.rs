@@ -267,7 +267,7 @@ fn tiles_compute_the_convolution() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { max_global_rejects: 1 << 16, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
     fn any_tile_computes_the_convolution(

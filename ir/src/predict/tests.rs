@@ -138,7 +138,7 @@ fn the_profile_that_ships_is_sound() {
 fn profiles_that_cannot_be_used_are_refused() {
     type Change = fn(&mut CostProfile);
     let changes: [(&str, Change); 8] = [
-        ("schema", |costs| costs.schema = "heq-costs/2".to_owned()),
+        ("schema", |costs| costs.schema = "heq-costs/1".to_owned()),
         ("rings", |costs| costs.rings.clear()),
         ("extensions", |costs| costs.extensions.clear()),
         ("wake_us", |costs| costs.wake_us = f64::NAN),

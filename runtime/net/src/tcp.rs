@@ -1,7 +1,7 @@
 //! Channels over TCP.
 //!
-//! A writer thread owns the sending half, fed by an unbounded queue: the plan bounds what can be in
-//! it, and because a party never waits while it sends, two parties that send large messages to each
+//! A writer thread owns the sending half, fed by an unbounded queue: of a peer that reads what is due before
+//! it sends, the plan bounds what can be in it, and because a party never waits while it sends, two parties that send large messages to each
 //! other cannot block each other. The thread flushes whenever the queue is empty, so that small
 //! messages share packets but never linger. If it fails it shuts the connection down, which wakes
 //! the reading half.

@@ -1,7 +1,7 @@
 //! What does not depend on the input, made beforehand: prepared inferences, each of which serves once.
 //!
-//! [`Made`] is what a party makes for one: for every linear layer shares of its output on a random mask,
-//! and all random OTs. [`store`] keeps them on disk, [`agree`] finds out which both parties hold.
+//! `Made` is what a party makes for one: for every linear layer shares of its output on a random mask,
+//! and all random OTs. [`store`] keeps them on disk, `agree` finds out which both parties hold.
 //! docs/protocols/offline.md.
 
 pub(crate) mod agree;

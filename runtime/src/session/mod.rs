@@ -234,16 +234,6 @@ impl<'a> Session<'a> {
         inferences: u32,
     ) -> Result<Self, RunError> {
         let mut rng = fresh_rng()?;
-        // The peer may make random OTs before this party is done with the set-up.
-        let arriving = |(up, down)| if role == Role::Client { down } else { up };
-        let own_limit = arriving(plan.plan.window_bytes());
-        let lane =
-            |sender| channel.add_lane(own_limit, arriving(plan.plan.lane_window_bytes(sender)));
-        let [server_sends, client_sends] = [lane(RotSender::Server)?, lane(RotSender::Client)?];
-        let lanes = match role {
-            Role::Server => Lanes { sends: server_sends, receives: client_sends },
-            Role::Client => Lanes { sends: client_sends, receives: server_sends },
-        };
         let mine = Hello::new(role, modes, plan.plan.digest(), inferences, &mut rng);
         let handshake = mine.exchange(&mut channel)?;
         let Handshake { session, mode, client_nonce, server_nonce, inferences } = handshake;
@@ -264,15 +254,26 @@ impl<'a> Session<'a> {
             done: 0,
         };
         if mode != Mode::Prepared {
-            made.set_up(&server_nonce, lanes)?;
+            made.set_up(&server_nonce)?;
         }
         Ok(made)
     }
 
     /// Base OTs, extension, keys, and the threads that make random OTs.
-    fn set_up(&mut self, server_nonce: &[u8; 32], lanes: Lanes) -> Result<(), RunError> {
+    fn set_up(&mut self, server_nonce: &[u8; 32]) -> Result<(), RunError> {
         let (plan, role) = (self.plan, self.role);
         let (channel, rng) = (&mut self.channel, &mut self.rng);
+        // The peer may make random OTs before this party is done with the set-up, but not before it has what
+        // follows here.
+        let arriving = |(up, down)| if role == Role::Client { down } else { up };
+        let own_limit = arriving(plan.plan.window_bytes());
+        let lane =
+            |sender| channel.add_lane(own_limit, arriving(plan.plan.lane_window_bytes(sender)));
+        let [server_sends, client_sends] = [lane(RotSender::Server)?, lane(RotSender::Client)?];
+        let lanes = match role {
+            Role::Server => Lanes { sends: server_sends, receives: client_sends },
+            Role::Client => Lanes { sends: client_sends, receives: server_sends },
+        };
         let ot = plan.plan.spec().ot;
         let extension = Extension::establish(role, &self.id, ot, channel, rng)?;
         self.keys = Some(plan.establish_keys(role, server_nonce, channel, rng)?);

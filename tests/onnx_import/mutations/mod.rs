@@ -24,7 +24,7 @@ const FILES: u64 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
 const MODELS: u64 = 48;
 
 /// Longest time that one file may take.
-const MOST_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
+const MOST_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 3 });
 
 /// Most memory that one file may take, with all other tests of this program, in bytes.
 const MOST_MEMORY: usize = 512 << 20;

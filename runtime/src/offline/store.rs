@@ -4,7 +4,7 @@
 //! that no crash, and no other process, can use it again. A folder that is restored from a copy breaks it.
 //!
 //! A file is `magic (8) | version u32 | role u32 | owner (32) | batch (32) | index u64 |
-//! nonce (19) | segments`, integers little endian; see [`super::segments`]. The owner is the plan's digest, at the
+//! nonce (19) | segments`, integers little endian; see `segments.rs`. The owner is the plan's digest, at the
 //! server hashed with that of the weights.
 
 use super::segments::{Nonce, SegmentReader, SegmentWriter};

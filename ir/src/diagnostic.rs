@@ -100,12 +100,18 @@ codes! {
     BudgetTooTight = 4004 => Infeasible;
     /// An address could not be used, or the connection was lost.
     Connection = 5001 => Network;
+    /// The peer is not who it must be, or nothing tells.
+    Authentication = 6001 => Authentication;
+    /// A file of keys, certificates or clients cannot be used.
+    WrongIdentity = 6002 => Usage;
     /// The two parties hold different plans or versions.
     PeerIncompatible = 7001 => PeerViolation;
     /// The peer sent something that the protocol does not allow.
     PeerMisbehaved = 7002 => PeerViolation;
     /// A file or message is larger than its limit.
     TooLarge = 8001 => ResourceLimit;
+    /// The server does not serve this client now.
+    Refused = 8002 => ResourceLimit;
     /// A rule that this program guarantees did not hold.
     Internal = 9001 => Internal;
 }

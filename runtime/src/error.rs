@@ -1,11 +1,14 @@
 //! What can go wrong in a run, by blame.
 
+use crate::session::Refusal;
 use heq_he::HeError;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::packing::LengthError;
+use heq_ir::plan::PlanDigest;
 use heq_net::NetError;
 use heq_net::error::Blame;
 use heq_ot::OtError;
+use std::time::Duration;
 
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
@@ -17,19 +20,35 @@ pub enum RunError {
     /// The connection could not be made or was lost.
     #[error("{0}")]
     Network(NetError),
+    /// Who the peer is, or that nobody is between, could not be made sure of.
+    #[error("{what}")]
+    Authentication {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// The server does not serve this client.
+    #[error("the server refuses: {refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The plan that was asked for.
+        plan: PlanDigest,
+    },
+    /// This server does not serve a client.
+    #[error("a client was refused: {refusal}")]
+    RefusedClient {
+        /// Why.
+        refusal: Refusal,
+        /// The plan that it asked for.
+        plan: PlanDigest,
+    },
     /// The peer runs something else.
     #[error("the peer {what}")]
     PeerIncompatible {
         /// In what it differs.
         what: String,
-    },
-    /// The peer is there for another kind of session.
-    #[error("the peer {what}")]
-    PeerWantsOther {
-        /// What it is there for.
-        what: &'static str,
-        /// What to do about it.
-        remedy: &'static str,
     },
     /// The peer sent something that the protocol does not allow.
     #[error("in {step}: {what}")]
@@ -54,12 +73,29 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// After how long the server may serve the client that it refused, if it said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { refusal, .. } => {
+                refusal.retry_after_s().map(|seconds| Duration::from_secs(seconds.into()))
+            }
+            _ => None,
+        }
+    }
+
     /// The error as a diagnostic.
     #[must_use]
     pub fn into_diagnostic(self) -> Diagnostic {
+        self.describe()
+    }
+
+    /// The error as a diagnostic, for one that is still needed.
+    #[must_use]
+    pub fn describe(&self) -> Diagnostic {
         let what = self.to_string();
         match self {
-            Self::User(diagnostic) => diagnostic,
+            Self::User(diagnostic) => diagnostic.clone(),
             Self::Network(_) => Diagnostic::new(
                 Code::Connection,
                 "connection",
@@ -72,8 +108,16 @@ impl RunError {
                 what,
                 "give both parties the same plan file and the same version of heq-run",
             ),
-            Self::PeerWantsOther { remedy, .. } => {
-                Diagnostic::new(Code::PeerIncompatible, "handshake", what, remedy)
+            Self::Authentication { remedy, .. } => {
+                Diagnostic::new(Code::Authentication, "connection", what, *remedy)
+            }
+            Self::Refused { refusal, plan } | Self::RefusedClient { refusal, plan } => {
+                let (code, remedy) = remedy(*refusal);
+                let place = match refusal {
+                    Refusal::UnknownPlan => format!("plan {plan}"),
+                    _ => "handshake".to_owned(),
+                };
+                Diagnostic::new(code, place, what, remedy)
             }
             Self::PeerMisbehaved { .. } => Diagnostic::new(
                 Code::PeerMisbehaved,
@@ -91,9 +135,41 @@ impl RunError {
     }
 }
 
+/// What a client can do about a refusal.
+fn remedy(refusal: Refusal) -> (Code, &'static str) {
+    match refusal {
+        Refusal::Busy { .. } | Refusal::Stopping { .. } => {
+            (Code::Refused, "try again then, or let --retry do it")
+        }
+        Refusal::QuotaUsedUp { .. } => {
+            (Code::Refused, "wait, or ask who runs the server for a larger --quota")
+        }
+        Refusal::TooLarge => (Code::Refused, "ask who runs the server for a larger --max-memory"),
+        Refusal::UnknownPlan => (
+            Code::PeerIncompatible,
+            "give both parties the same plan file: heq-run fetch-plan gets the server's",
+        ),
+        Refusal::OnlyRuns => {
+            (Code::PeerIncompatible, "start heq-run prepare --role server for that")
+        }
+        Refusal::OnlyPrepares => (Code::PeerIncompatible, "start heq-run --role server for that"),
+        Refusal::OtherVersion => {
+            (Code::PeerIncompatible, "give both parties the same version of heq-run")
+        }
+    }
+}
+
 impl From<NetError> for RunError {
     fn from(error: NetError) -> Self {
-        match error.blame() {
+        let blame = error.blame();
+        if let NetError::Authentication { what, remedy } = error {
+            return Self::Authentication { what, remedy };
+        }
+        match blame {
+            Blame::Authentication => Self::Authentication {
+                what: error.to_string(),
+                remedy: "give both sides --identity; --insecure-loopback is for one machine alone",
+            },
             Blame::Peer => {
                 Self::PeerMisbehaved { step: "a message".to_owned(), what: error.to_string() }
             }

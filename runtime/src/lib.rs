@@ -1,8 +1,8 @@
 //! Executes a secure two-party plan.
 //!
 //! From the bottom up: [`share`] (what a party holds), [`protocol`] (interactive steps), [`session`]
-//! (handshake, keys, random OTs), [`executor`] (walks the plan), [`party`] (a whole run), [`cli`]
-//! (the program `heq-run`). Plans come checked from `heq_ir`; this crate never sees the compiler.
+//! (handshake, keys, random OTs), [`executor`] (walks the plan), [`party`] (a whole run), [`service`] (a server
+//! for many clients), [`cli`] (the program `heq-run`). Plans come checked from `heq_ir`; this crate never sees the compiler.
 
 pub mod calibrate;
 pub mod cli;
@@ -10,8 +10,10 @@ pub mod error;
 pub mod executor;
 pub mod offline;
 pub mod party;
+mod private_file;
 pub mod protocol;
 mod random;
+pub mod service;
 pub mod session;
 pub mod share;
 pub mod stats;

@@ -4,8 +4,7 @@ use crate::error::RunError;
 use crate::executor::Contribution;
 use crate::offline::store::{BatchId, Shelf, Store, Stored};
 use crate::offline::{agree, check_plan, entry};
-use crate::protocol::Role;
-use crate::session::{Mode, Modes, PreparedPlan, PreparedServer, Session};
+use crate::session::{Caller, Mode, Modes, PreparedPlan, PreparedServer, Session};
 use crate::stats::{Measured, SessionStats};
 use heq_net::Channel;
 use std::time::Instant;
@@ -27,8 +26,7 @@ pub fn run_client(
     samples: &[Vec<i64>],
 ) -> Result<Outcome, RunError> {
     let passes = passes(plan, samples);
-    let run =
-        Run::establish(plan, Role::Client, channel, Mode::Whole.into(), number(passes.len()))?;
+    let run = Run::connect(plan, channel, Mode::Whole, number(passes.len()))?;
     let (outputs, stats) = run.infer(|index| passes.get(index).map(|x| Contribution::Input(x)))?;
     Ok((sample_outputs(plan, &outputs, samples.len()), stats))
 }
@@ -49,7 +47,7 @@ pub fn run_prepared_client(
 ) -> Result<Outcome, RunError> {
     let passes = passes(plan, samples);
     let count = number(passes.len());
-    let mut run = Run::establish(plan, Role::Client, channel, Mode::Prepared.into(), count)?;
+    let mut run = Run::connect(plan, channel, Mode::Prepared, count)?;
     let checked = plan.plan();
     let shelf = store.client(checked);
     let agreed = agree::client(&mut run.session.channel, &shelf, passes.len());
@@ -61,21 +59,39 @@ pub fn run_prepared_client(
     Ok((sample_outputs(plan, &outputs, done), stats))
 }
 
-/// Serves one session of inferences; returns what was measured. Those that were prepared are taken from
-/// `store`, without which there are none.
-///
-/// **Security**: the server learns nothing but the number of inferences, and which were prepared.
+/// Serves one session of inferences with the client at the other end of `channel`, as [`serve`] does.
 ///
 /// # Errors
-/// [`RunError`] if the peer is incompatible, goes away or breaks the protocol, or the store cannot be used.
+/// As [`serve`].
 pub fn run_server(
     plan: &PreparedPlan,
     weights: &PreparedServer,
     store: Option<&Store>,
     channel: Channel,
 ) -> Result<SessionStats, RunError> {
-    let mut run = Run::establish(plan, Role::Server, channel, Modes::INFER, 0)?;
-    let serve = |_| Some(Contribution::Weights(weights));
+    serve(plan, weights, store, Caller::receive(channel)?, &|| ())
+}
+
+/// Serves one session of inferences; returns what was measured. Those that were prepared are taken from
+/// `store`, without which there are none. `pulse` is called before each inference.
+///
+/// **Security**: the server learns nothing but the number of inferences, and which were prepared.
+///
+/// # Errors
+/// [`RunError`] if the client wants something else, goes away or breaks the protocol, or the store cannot be
+/// used.
+pub fn serve(
+    plan: &PreparedPlan,
+    weights: &PreparedServer,
+    store: Option<&Store>,
+    caller: Caller,
+    pulse: &dyn Fn(),
+) -> Result<SessionStats, RunError> {
+    let mut run = Run::accept(plan, caller, Modes::INFER, u32::MAX)?;
+    let serve = |_| {
+        pulse();
+        Some(Contribution::Weights(weights))
+    };
     if run.session.mode != Mode::Prepared {
         return Ok(run.infer(serve)?.1);
     }
@@ -99,11 +115,12 @@ pub fn prepare_client(
     count: u32,
 ) -> Result<SessionStats, RunError> {
     check_plan(plan.plan())?;
-    let run = Run::establish(plan, Role::Client, channel, Mode::Prepare.into(), count)?;
-    run.prepare(&store.client(plan.plan()), &Contribution::Input(&[]))
+    let run = Run::connect(plan, channel, Mode::Prepare, count)?;
+    run.prepare(&store.client(plan.plan()), &Contribution::Input(&[]), &|| ())
 }
 
-/// Serves one session that prepares inferences, at most `most`, each in `store` as soon as it is done.
+/// Serves one session that prepares inferences, at most `most`, each in `store` as soon as it is done. `pulse`
+/// is called before each.
 ///
 /// **Security**: the server learns how many there are.
 ///
@@ -112,14 +129,15 @@ pub fn prepare_client(
 pub fn prepare_server(
     plan: &PreparedPlan,
     weights: &PreparedServer,
-    channel: Channel,
     store: &Store,
     most: u32,
+    caller: Caller,
+    pulse: &dyn Fn(),
 ) -> Result<SessionStats, RunError> {
     check_plan(plan.plan())?;
-    let run = Run::establish(plan, Role::Server, channel, Modes::PREPARE, most)?;
+    let run = Run::accept(plan, caller, Modes::PREPARE, most)?;
     let shelf = store.server(plan.plan(), weights.digest());
-    run.prepare(&shelf, &Contribution::Weights(weights))
+    run.prepare(&shelf, &Contribution::Weights(weights), pulse)
 }
 
 /// The inputs of all passes.
@@ -147,18 +165,30 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn establish(
+    fn connect(
         plan: &'a PreparedPlan,
-        role: Role,
         channel: Channel,
-        modes: Modes,
+        mode: Mode,
         inferences: u32,
     ) -> Result<Self, RunError> {
-        let layers = vec![Measured::default(); plan.plan().layers().len()];
-        let stats = SessionStats { layers, ..SessionStats::default() };
         let start = Instant::now();
-        let session = Session::establish(plan, role, channel, modes, inferences)?;
-        Ok(Self { session, stats, start })
+        Ok(Self::of(Session::connect(plan, channel, mode, inferences)?, start))
+    }
+
+    fn accept(
+        plan: &'a PreparedPlan,
+        caller: Caller,
+        modes: Modes,
+        most: u32,
+    ) -> Result<Self, RunError> {
+        let start = Instant::now();
+        Ok(Self::of(Session::accept(plan, caller, modes, most)?, start))
+    }
+
+    fn of(session: Session<'a>, start: Instant) -> Self {
+        let layers = vec![Measured::default(); session.plan.plan().layers().len()];
+        let stats = SessionStats { layers, ..SessionStats::default() };
+        Self { session, stats, start }
     }
 
     /// The entries that were agreed on, unless that failed: then the session ends.
@@ -225,12 +255,14 @@ impl<'a> Run<'a> {
         mut self,
         shelf: &Shelf<'_>,
         contribution: &Contribution<'_>,
+        pulse: &dyn Fn(),
     ) -> Result<SessionStats, RunError> {
         self.end_setup();
         let batch = BatchId(self.session.id.0);
         let mut all = || {
             let (plan, role) = (self.session.plan.plan(), self.session.role);
             for index in 0..u64::from(self.session.inferences) {
+                pulse();
                 let made = self.session.prepare(contribution, &mut self.stats.layers)?;
                 let start = Instant::now();
                 let stored = Stored { batch, index };

@@ -206,6 +206,13 @@ impl ProcessUsage {
     }
 }
 
+/// Resident memory of this process in bytes, where the operating system tells.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// User and system time of this process in seconds.
 fn cpu_seconds() -> Option<f64> {
     /// Linux reports `/proc/self/stat` times in units of 1/100 s on every architecture.

@@ -33,7 +33,6 @@ use heq_net::{Channel, memory};
 use heq_runtime::error::RunError;
 use heq_runtime::executor::Contribution;
 use heq_runtime::party::{run_client, run_server};
-use heq_runtime::protocol::Role;
 use heq_runtime::session::{Mode, PreparedPlan, PreparedServer, Session, WEIGHT_CACHE_BYTES};
 use heq_runtime::stats::{Measured, SessionStats};
 use rand_chacha::ChaCha20Rng;
@@ -324,8 +323,7 @@ fn a_party_that_ends_early_ends_the_session_of_both() {
     for run in 0..3 {
         for fault in 0..3 {
             let [client, server] = outcomes(&plan, &weights, |plan, channel| {
-                let mut session =
-                    Session::establish(plan, Role::Client, channel, Mode::Whole.into(), 3)?;
+                let mut session = Session::connect(plan, channel, Mode::Whole, 3)?;
                 let mut stats = vec![Measured::default(); plan.plan().layers().len()];
                 for _ in 0..run {
                     session.infer(&Contribution::Input(&sample), &mut stats)?;

@@ -122,7 +122,8 @@ fn weights_of_another_plan() {
     let local = [&word("--role"), &word("local"), &word("--input"), &digit()];
     let code = Code::WeightsOfAnotherPlan;
     check_fails(heq_run, &[common, local].concat(), code, "other.server.heq");
-    let server = [&word("--role"), &word("server"), &word("--listen"), &word("127.0.0.1:0")];
+    let server =
+        [&word("--role"), &word("server"), &word("--insecure-loopback"), &word("--log=json")];
     check_fails(heq_run, &[common, server].concat(), code, "other.server.heq");
     let simulate =
         [&word("simulate"), &plan, &word("--weights"), &weights, &word("--input"), &digit()];

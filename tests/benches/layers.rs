@@ -176,9 +176,9 @@ fn run_party(role: &str, address: Option<&String>, task: &Task) -> Value {
     let mut channel = if role == "server" {
         let listener = tcp::Listener::bind("127.0.0.1:0").unwrap();
         println!("{}", listener.local_address().unwrap());
-        listener.accept(options).unwrap().0
+        listener.accept().unwrap().open(options, None, deadline).unwrap()
     } else {
-        tcp::connect(address.unwrap(), deadline, options).unwrap()
+        tcp::connect(address.unwrap(), deadline, options, None).unwrap()
     };
     let role = if role == "server" { Role::Server } else { Role::Client };
     Party::new(&compiled, role).run(&mut channel, &compiled, task.mode.cache_bytes)

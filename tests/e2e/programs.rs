@@ -41,6 +41,7 @@ fn check_two_processes(packing: &str) {
     let printed = succeed(
         program("heq-run")
             .args(["--role", "client", "--limit", "3", "--connect", &server.address])
+            .arg("--insecure-loopback")
             .arg("--plan")
             .arg(file("plan.heq"))
             .arg("--input")

@@ -52,6 +52,7 @@ impl Files {
         let server = self.start_server(situation);
         let output = program("heq-run")
             .args(["--role", "client", "--limit", "1", "--connect", &server.address])
+            .arg("--insecure-loopback")
             .args(["--threads", &situation.threads.to_string(), "--plan"])
             .arg(self.path("plan.heq"))
             .arg("--input")

@@ -84,7 +84,7 @@ impl Parties {
         let relay = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = relay.local_addr().unwrap().to_string();
         let mut client = command("client");
-        client.args(["--role", "client", "--connect", &address]);
+        client.args(["--role", "client", "--connect", &address, "--insecure-loopback"]);
         if !prepare {
             let output = self.file("output.npy");
             client.arg("--input").arg(lenet("digit.png")).arg("--output").arg(output);

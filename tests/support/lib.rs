@@ -22,7 +22,7 @@ use heq_runtime::offline::Store;
 use heq_runtime::party::{
     prepare_client, prepare_server, run_client, run_prepared_client, run_server,
 };
-use heq_runtime::session::{PreparedPlan, PreparedServer, WEIGHT_CACHE_BYTES};
+use heq_runtime::session::{Caller, PreparedPlan, PreparedServer, WEIGHT_CACHE_BYTES};
 use heq_runtime::stats::SessionStats;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -144,7 +144,9 @@ impl Preparation {
         let [client, server] = &self.stores;
         self.run(
             |plan, channel| prepare_client(plan, channel, client, count),
-            |plan, weights, channel| prepare_server(plan, weights, channel, server, 1000),
+            |plan, weights, channel| {
+                prepare_server(plan, weights, server, 1000, Caller::receive(channel)?, &|| ())
+            },
         )
         .into()
     }

@@ -19,17 +19,24 @@ impl Server {
     /// What it said in the place of its address.
     pub fn start(command: &mut Command) -> Result<Self, String> {
         command.args(["--role", "server", "--listen", "127.0.0.1:0", "--sessions", "1"]);
+        command.arg("--insecure-loopback");
         let mut process =
             command.stderr(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
         let stderr = process.stderr.take().ok_or("the server has no standard error")?;
         let mut server = Self { process, log: BufReader::new(stderr), address: String::new() };
-        let mut line = String::new();
-        server.log.read_line(&mut line).map_err(|error| error.to_string())?;
-        match line.strip_prefix("listening on ") {
-            Some(address) => address.trim().clone_into(&mut server.address),
-            None => return Err(format!("server: {line}")),
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let count = server.log.read_line(&mut line).map_err(|error| error.to_string())?;
+            if let Some(address) = line.strip_prefix("listening on ") {
+                address.trim().clone_into(&mut server.address);
+                return Ok(server);
+            }
+            said += &line;
+            if count == 0 {
+                return Err(format!("server: {said}"));
+            }
         }
-        Ok(server)
     }
 
     /// Waits for the end of the session.

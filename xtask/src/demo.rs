@@ -21,9 +21,6 @@ const LISTENING: &str = "listening on ";
 /// How long the server may take to start, and to end after the client has.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Seconds without a byte from the peer after which a party gives up.
-const IDLE_SECONDS: &str = "60";
-
 /// Runs the demo.
 ///
 /// # Errors
@@ -50,13 +47,22 @@ pub(crate) fn demo(out: &mut dyn Write) -> Result<(), TaskError> {
     writeln!(out, "\nThe model becomes a public plan and the server's weights:")?;
     run(program("heqc").arg("compile").arg(example.join("model.onnx")).arg("-o").arg(&plan), out)?;
 
+    writeln!(out, "\nBoth sides get keys, and certificates of one private authority:")?;
+    let keys = folder.join("pki");
+    if keys.exists() {
+        std::fs::remove_dir_all(&keys).map_err(in_file(&keys))?;
+    }
+    run(program("heq-run").args(["cert", "init", "--dir"]).arg(&keys), out)?;
+    run(program("heq-run").args(["cert", "client", "alice", "--dir"]).arg(&keys), out)?;
+
     writeln!(out, "\nThe client's digit:\n\n{}", picture.draw())?;
     let mut server = Server::start(
         program("heq-run")
             .arg("--plan")
             .arg(&plan)
             .args(["--role", "server", "--listen", "127.0.0.1:0", "--sessions", "1"])
-            .args(["--timeout", IDLE_SECONDS]),
+            .arg("--identity")
+            .arg(keys.join("server.pem")),
         out,
     )?;
     let found = classify(
@@ -64,11 +70,12 @@ pub(crate) fn demo(out: &mut dyn Write) -> Result<(), TaskError> {
             .arg("--plan")
             .arg(&plan)
             .args(["--role", "client", "--connect", &server.address])
+            .arg("--identity")
+            .arg(keys.join("alice.pem"))
             .arg("--input")
             .arg(example.join("digit.png"))
             .arg("--stats")
-            .arg(folder.join("stats.json"))
-            .args(["--timeout", IDLE_SECONDS]),
+            .arg(folder.join("stats.json")),
         out,
     )?;
     server.finish(out)?;

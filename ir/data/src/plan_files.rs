@@ -28,6 +28,24 @@ pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Diagnostic> {
     Ok(bytes)
 }
 
+/// Replaces a file as a whole: whoever reads it finds the old one or the new one.
+///
+/// # Errors
+/// [`Code::FileAccess`] if it cannot be written; then the old one is as it was.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Path::new(&partial);
+    write_file(partial, bytes)?;
+    std::fs::rename(partial, path).map_err(|error| {
+        // What is left of it is of no use.
+        let _ = std::fs::remove_file(partial);
+        let what = format!("cannot be replaced: {error}");
+        let remedy = "check that it is a file, and that its folder is writable";
+        Diagnostic::new(Code::FileAccess, path.display().to_string(), what, remedy)
+    })
+}
+
 /// Writes a file, replacing one that is there.
 ///
 /// # Errors
@@ -48,8 +66,18 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
 /// # Errors
 /// A diagnostic that names the file and what is wrong with it.
 pub fn read_plan(path: &Path) -> Result<Plan, Diagnostic> {
+    read_plan_bytes(path).map(|(plan, _)| plan)
+}
+
+/// Reads and checks a plan; returns the file's bytes, too.
+///
+/// # Errors
+/// As [`read_plan`].
+pub fn read_plan_bytes(path: &Path) -> Result<(Plan, Vec<u8>), Diagnostic> {
     let bytes = read_file(path, MAX_PLAN_BYTES + codec::HEADER_BYTES)?;
-    codec::decode_plan(&bytes).map_err(|error| error.into_diagnostic(&path.display().to_string()))
+    let plan = codec::decode_plan(&bytes);
+    let plan = plan.map_err(|error| error.into_diagnostic(&path.display().to_string()))?;
+    Ok((plan, bytes))
 }
 
 /// Reads the weights of `plan` and checks that they belong to it.

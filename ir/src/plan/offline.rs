@@ -122,7 +122,8 @@ impl Plan {
         let (up, down) = (OFFER_BYTES as u64, OFFER_ANSWER_BYTES as u64);
         let count = u64::from(offers);
         let steps = vec![
-            Step::Exchange { up: hello, down: hello },
+            Step::Up { count: 1, bytes: hello },
+            Step::Down { count: 1, bytes: hello },
             Step::Up { count, bytes: up },
             Step::Down { count, bytes: down },
             Step::Up { count: 1, bytes: up },

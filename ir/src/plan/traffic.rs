@@ -14,9 +14,9 @@ use crate::protocol::top::{self, TopSource};
 use crate::secure::{Domain, SecureOp, ValueType};
 use crate::traffic::{RotCounts, RotRun, Step, Traffic};
 
-/// Bytes of the first message of either party: protocol magic and version, role and modes, plan digest, nonce
-/// and number of inferences. Of all versions, so that they can tell each other.
-pub const HELLO_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
+/// Bytes of the first message of either party: protocol magic and version, role and modes, plan digest, nonce,
+/// number of inferences, binding to the connection, the server's verdict.
+pub const HELLO_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4 + 32 + 4 + 4;
 
 /// Bytes of a point of the base OT's group.
 const POINT_BYTES: u64 = 32;
@@ -28,7 +28,8 @@ impl Plan {
     pub fn setup_traffic(&self) -> Traffic {
         let exchange = |bytes| Step::Exchange { up: bytes, down: bytes };
         let mut steps = vec![
-            exchange(HELLO_BYTES as u64),
+            Step::Up { count: 1, bytes: HELLO_BYTES as u64 },
+            Step::Down { count: 1, bytes: HELLO_BYTES as u64 },
             exchange(POINT_BYTES),
             exchange(u64::from(COMPUTATIONAL_SECURITY_BITS) * POINT_BYTES),
         ];

@@ -10,6 +10,7 @@ use crate::error::NetError;
 use crate::flight::FlightClock;
 use crate::frame;
 use crate::meter::Meter;
+use crate::tls::{BINDING_BYTES, Peer};
 use std::sync::Arc;
 
 /// A two-party channel of messages whose lengths both parties know.
@@ -32,7 +33,11 @@ impl Channel {
         outgoing: impl Outgoing + 'static,
         incoming: impl Incoming + 'static,
     ) -> Self {
-        Self::of(Arc::new(Connection::new(Box::new(outgoing), Box::new(incoming))), 0)
+        Self::over(Connection::new(Box::new(outgoing), Box::new(incoming)))
+    }
+
+    pub(crate) fn over(connection: Connection) -> Self {
+        Self::of(Arc::new(connection), 0)
     }
 
     fn of(connection: Arc<Connection>, lane: u8) -> Self {
@@ -53,6 +58,32 @@ impl Channel {
     pub fn add_lane(&self, own_limit_bytes: u64, limit_bytes: u64) -> Result<Self, NetError> {
         let lane = self.connection.add_lane(self.lane, [own_limit_bytes, limit_bytes])?;
         Ok(Self::of(Arc::clone(&self.connection), lane))
+    }
+
+    /// Whom the channel leads to; none without encryption.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Peer> {
+        self.connection.peer.as_ref()
+    }
+
+    /// What both ends of an encrypted connection know and nobody else does [RFC8446, 7.5]; zeros without
+    /// encryption.
+    #[must_use]
+    pub fn binding(&self) -> &[u8; BINDING_BYTES] {
+        &self.connection.binding
+    }
+
+    /// A handle by which another thread can end the connection.
+    #[must_use]
+    pub fn lifeline(&self) -> Lifeline {
+        Lifeline(Arc::clone(&self.connection))
+    }
+
+    /// From now on at most `limit_bytes` wait for a peer that does not read, beyond what the operating
+    /// system holds: what the protocol lets this party send before it must wait. More ends the connection
+    /// with [`NetError::NotReading`].
+    pub fn limit_queue(&self, limit_bytes: u64) {
+        self.connection.limit_queue(limit_bytes);
     }
 
     /// Sends one message. Returns as soon as it is queued: two parties may send messages of any
@@ -154,6 +185,23 @@ impl Channel {
             return Err(NetError::Failed);
         }
         step(self).inspect_err(|_| self.failed = true)
+    }
+}
+
+/// Ends a connection from outside its lanes.
+#[derive(Clone)]
+pub struct Lifeline(Arc<Connection>);
+
+impl Lifeline {
+    /// Ends the connection, unless it has ended: no lane waits any more, and the first to notice has `error`.
+    pub fn end(&self, error: NetError) {
+        self.0.end(error);
+    }
+}
+
+impl std::fmt::Debug for Lifeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lifeline").finish_non_exhaustive()
     }
 }
 

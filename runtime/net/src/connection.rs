@@ -9,7 +9,8 @@
 //! first failure of any lane ends the connection, which wakes all others.
 
 use crate::error::{Blame, NetError};
-use crate::frame::{FrameHeader, HEADER_BYTES, MAX_LANES, MAX_PAYLOAD_BYTES};
+use crate::frame::{FrameHeader, HEADER_BYTES, HEARTBEAT_LANE, MAX_LANES, MAX_PAYLOAD_BYTES};
+use crate::tls::{BINDING_BYTES, Peer};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,9 @@ pub(crate) trait Outgoing: Send {
 
     /// Gives the connection up at once: the peer finds it closed, and neither half waits any more.
     fn abort(&mut self);
+
+    /// From now on at most this many bytes wait for a peer that does not read.
+    fn limit_queue(&mut self, limit_bytes: u64);
 
     /// Why frames that were queued could not be handed over, told once: a failure to receive may
     /// only follow from that.
@@ -41,6 +45,10 @@ pub(crate) struct Connection {
     inbox: Mutex<Inbox>,
     /// The inbox changed: a frame came, the turn to read is free, or the connection failed.
     changed: Condvar,
+    /// Whom the connection leads to, if that is known.
+    pub(crate) peer: Option<Peer>,
+    /// What both ends know and nobody else; zeros without encryption.
+    pub(crate) binding: [u8; BINDING_BYTES],
 }
 
 struct Inbox {
@@ -48,14 +56,52 @@ struct Inbox {
     incoming: Option<Box<dyn Incoming>>,
     lanes: Vec<PutAside>,
     has_failed: bool,
+    /// Why it was ended from outside, until a lane takes notice.
+    ended_by: Option<NetError>,
 }
+
+/// Payloads from this length on are put aside as they are; shorter ones together, so that what is kept of
+/// them is little more than they are.
+const LARGE_BYTES: usize = 1 << 10;
 
 /// Frames of a lane that another lane has read.
 struct PutAside {
-    frames: VecDeque<(FrameHeader, Vec<u8>)>,
-    /// Bytes of them, headers included.
+    headers_and_small: VecDeque<u8>,
+    large: VecDeque<Vec<u8>>,
+    /// Bytes of all frames, headers included.
     bytes: u64,
     limit_bytes: u64,
+}
+
+impl PutAside {
+    fn new(limit_bytes: u64) -> Self {
+        Self { headers_and_small: VecDeque::new(), large: VecDeque::new(), bytes: 0, limit_bytes }
+    }
+
+    fn put(&mut self, header: [u8; HEADER_BYTES], payload: Vec<u8>) {
+        self.bytes += (HEADER_BYTES + payload.len()) as u64;
+        self.headers_and_small.extend(header);
+        if payload.len() < LARGE_BYTES {
+            self.headers_and_small.extend(payload);
+        } else {
+            self.large.push_back(payload);
+        }
+    }
+
+    fn take(&mut self) -> Option<(FrameHeader, Vec<u8>)> {
+        let bytes: Vec<u8> = self.take_bytes(HEADER_BYTES)?;
+        let header = FrameHeader::decode(bytes.try_into().ok()?);
+        let length = header.payload_bytes as usize;
+        let payload =
+            if length < LARGE_BYTES { self.take_bytes(length)? } else { self.large.pop_front()? };
+        self.bytes -= frame_bytes(header);
+        Some((header, payload))
+    }
+
+    fn take_bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        let is_there = self.headers_and_small.len() >= count;
+        is_there.then(|| self.headers_and_small.drain(..count).collect())
+    }
 }
 
 /// How a lane comes to its next frame.
@@ -82,10 +128,27 @@ impl Connection {
     pub(crate) fn new(outgoing: Box<dyn Outgoing>, incoming: Box<dyn Incoming>) -> Self {
         let inbox = Inbox {
             incoming: Some(incoming),
-            lanes: vec![PutAside { frames: VecDeque::new(), bytes: 0, limit_bytes: u64::MAX }],
+            lanes: vec![PutAside::new(u64::MAX)],
             has_failed: false,
+            ended_by: None,
         };
-        Self { outgoing: Mutex::new(outgoing), inbox: Mutex::new(inbox), changed: Condvar::new() }
+        Self {
+            outgoing: Mutex::new(outgoing),
+            inbox: Mutex::new(inbox),
+            changed: Condvar::new(),
+            peer: None,
+            binding: [0; BINDING_BYTES],
+        }
+    }
+
+    /// The same connection, to a peer that is known.
+    pub(crate) fn secured(self, peer: Peer, binding: [u8; BINDING_BYTES]) -> Self {
+        Self { peer: Some(peer), binding, ..self }
+    }
+
+    /// From now on at most this many bytes wait for a peer that does not read.
+    pub(crate) fn limit_queue(&self, limit_bytes: u64) {
+        self.outgoing().limit_queue(limit_bytes);
     }
 
     /// Opens a lane and returns its number; from now on at most `limits` bytes of lane `existing` and
@@ -99,8 +162,7 @@ impl Connection {
         if let Some(lane) = inbox.lanes.get_mut(usize::from(existing)) {
             lane.limit_bytes = limits[0];
         }
-        let limit_bytes = limits[1];
-        inbox.lanes.push(PutAside { frames: VecDeque::new(), bytes: 0, limit_bytes });
+        inbox.lanes.push(PutAside::new(limits[1]));
         Ok(number)
     }
 
@@ -152,8 +214,11 @@ impl Connection {
     /// Ends the connection because of `error`; returns [`NetError::OtherLane`] instead if it has
     /// ended before, since the error then follows from that.
     pub(crate) fn fail(&self, error: NetError) -> NetError {
-        if std::mem::replace(&mut self.inbox().has_failed, true) {
-            return NetError::OtherLane;
+        {
+            let mut inbox = self.inbox();
+            if std::mem::replace(&mut inbox.has_failed, true) {
+                return inbox.ended_by.take().unwrap_or(NetError::OtherLane);
+            }
         }
         let mut outgoing = self.outgoing();
         let cause = outgoing.failure();
@@ -163,17 +228,28 @@ impl Connection {
         if error.blame() == Blame::Network { cause.unwrap_or(error) } else { error }
     }
 
+    /// Ends the connection from outside, unless it has ended: the first lane to notice has `error`.
+    pub(crate) fn end(&self, error: NetError) {
+        {
+            let mut inbox = self.inbox();
+            if std::mem::replace(&mut inbox.has_failed, true) {
+                return;
+            }
+            inbox.ended_by = Some(error);
+        }
+        self.outgoing().abort();
+        self.changed.notify_all();
+    }
+
     /// Waits for a frame that was put aside for `lane`, or for the turn to read.
     fn next(&self, lane: u8) -> Result<Next, NetError> {
         let mut inbox = self.inbox();
         loop {
             if inbox.has_failed {
-                return Err(NetError::OtherLane);
+                return Err(inbox.ended_by.take().unwrap_or(NetError::OtherLane));
             }
-            if let Some(lane) = inbox.lanes.get_mut(usize::from(lane))
-                && let Some((header, payload)) = lane.frames.pop_front()
-            {
-                lane.bytes -= frame_bytes(header);
+            let lane = inbox.lanes.get_mut(usize::from(lane));
+            if let Some((header, payload)) = lane.and_then(PutAside::take) {
                 return Ok(Next::Frame(header, payload));
             }
             if let Some(incoming) = inbox.incoming.take() {
@@ -195,6 +271,9 @@ impl Connection {
             let mut bytes = [0; HEADER_BYTES];
             incoming.recv_exact(&mut bytes)?;
             let header = FrameHeader::decode(bytes);
+            if header.lane == HEARTBEAT_LANE && header.payload_bytes == 0 {
+                continue;
+            }
             if header.lane == due.lane {
                 check_length(header, due.length)?;
                 admit(header)?;
@@ -209,8 +288,7 @@ impl Connection {
             let mut payload = vec![0; header.payload_bytes as usize];
             incoming.recv_exact(&mut payload)?;
             if let Some(lane) = self.inbox().lanes.get_mut(usize::from(header.lane)) {
-                lane.bytes += frame_bytes(header);
-                lane.frames.push_back((header, payload));
+                lane.put(bytes, payload);
             }
             self.changed.notify_all();
         }

@@ -8,6 +8,8 @@ use std::io;
 /// Who is to blame for a [`NetError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
+    /// Who the peer is, or that nobody is between, could not be made sure of.
+    Authentication,
     /// The link, the address, or a peer that went away.
     Network,
     /// The peer sent something that the frame format does not allow.
@@ -22,6 +24,14 @@ pub enum Blame {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {
+    /// The peer is not who it must be, or nothing tells.
+    #[error("{what}")]
+    Authentication {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// A frame carries a flight stamp that the peer cannot have reached.
     #[error("the peer sent flight stamp {found}, but only {least} to {most} is possible")]
     BadStamp {
@@ -45,6 +55,12 @@ pub enum NetError {
         address: String,
         /// The last attempt's error.
         source: io::Error,
+    },
+    /// The connection was given more time than it may take.
+    #[error("the session took longer than its {seconds} s")]
+    Deadline {
+        /// The time it had.
+        seconds: u64,
     },
     /// The peer sent more on a lane than the protocol lets it send ahead.
     #[error("the peer sent more than {limit_bytes} bytes ahead on lane {lane}")]
@@ -85,9 +101,21 @@ pub enum NetError {
         /// Number of the lane in the header.
         found: u8,
     },
+    /// The peer takes nothing of what it asks for.
+    #[error("the peer does not read: more than {limit_bytes} bytes wait for it")]
+    NotReading {
+        /// Bytes that may wait.
+        limit_bytes: u64,
+    },
     /// Another lane of the connection failed, or was given up; what was wrong is told there.
     #[error("another lane of the connection failed")]
     OtherLane,
+    /// A connection without encryption would leave this machine.
+    #[error("{address} is not on this machine, and the connection would not be encrypted")]
+    Plaintext {
+        /// The other end.
+        address: String,
+    },
     /// The connection made no progress for the idle timeout.
     #[error("the connection made no progress within its timeout while {doing}")]
     Timeout {
@@ -109,14 +137,17 @@ impl NetError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
+            Self::Authentication { .. } | Self::Plaintext { .. } => Blame::Authentication,
             Self::BadStamp { .. }
             | Self::Flooded { .. }
             | Self::NoLane { .. }
+            | Self::NotReading { .. }
             | Self::UnexpectedLength { .. } => Blame::Peer,
             Self::Failed | Self::FlightsExhausted | Self::LanesExhausted => Blame::Caller,
             Self::OtherLane => Blame::OtherLane,
             Self::Closed { .. }
             | Self::Connect { .. }
+            | Self::Deadline { .. }
             | Self::Io { .. }
             | Self::Listen { .. }
             | Self::Timeout { .. } => Blame::Network,

@@ -17,8 +17,12 @@ pub const HEADER_BYTES: usize = 8;
 /// Largest payload of one frame in bytes; a longer message is split.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 
-/// Most lanes of a connection: their numbers take the upper bits of the length.
-pub const MAX_LANES: u8 = 1 << (u32::BITS - LENGTH_BITS);
+/// Most lanes of a connection: their numbers take the upper bits of the length, but for the last.
+pub const MAX_LANES: u8 = HEARTBEAT_LANE;
+
+/// The number by which a frame is a heartbeat: it has no payload, belongs to no lane, and says only that its
+/// sender is there.
+pub(crate) const HEARTBEAT_LANE: u8 = (1 << (u32::BITS - LENGTH_BITS)) - 1;
 
 /// Bits of the payload length.
 const LENGTH_BITS: u32 = 28;
@@ -58,15 +62,20 @@ impl FrameHeader {
     }
 }
 
-/// One frame as bytes; `payload` holds at most [`MAX_PAYLOAD_BYTES`], and `lane` is below [`MAX_LANES`].
+/// One frame as bytes; `payload` holds at most [`MAX_PAYLOAD_BYTES`], and `lane` has 4 bits.
 pub(crate) fn encode(lane: u8, payload: &[u8], stamp: u32) -> Vec<u8> {
-    debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES && lane < MAX_LANES);
+    debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES && lane <= HEARTBEAT_LANE);
     let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
     frame.extend_from_slice(&payload.len().to_le_bytes()[..3]);
     frame.push(payload.len().to_le_bytes()[3] | lane << (LENGTH_BITS - 24));
     frame.extend_from_slice(&stamp.to_le_bytes());
     frame.extend_from_slice(payload);
     frame
+}
+
+/// A frame that belongs to no lane.
+pub(crate) fn heartbeat() -> Vec<u8> {
+    encode(HEARTBEAT_LANE, &[], 0)
 }
 
 #[cfg(test)]
@@ -91,7 +100,7 @@ mod tests {
         for (lane, payload_bytes, length) in [
             (0, 0x0102, [0x02, 0x01, 0, 0]),
             (5, 0x0102, [0x02, 0x01, 0, 0x50]),
-            (MAX_LANES - 1, 1 << 24, [0, 0, 0, 0xF1]),
+            (HEARTBEAT_LANE, 1 << 24, [0, 0, 0, 0xF1]),
         ] {
             let frame = encode(lane, &vec![7; payload_bytes], 0x0A0B_0C0D);
             assert_eq!(frame[..HEADER_BYTES], [length, [0x0D, 0x0C, 0x0B, 0x0A]].concat());

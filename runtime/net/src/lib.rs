@@ -6,7 +6,8 @@
 //!
 //! Invariants: a receiver names the length of every message beforehand, so the peer never decides
 //! how much is allocated; sending never waits for the peer; after an error all lanes are unusable;
-//! no byte from the peer can cause a panic. The channel neither encrypts nor authenticates.
+//! no byte from the peer can cause a panic. A channel over TCP that leaves this machine is encrypted, and both
+//! ends are authenticated ([`tls`]); others are not.
 
 pub mod channel;
 mod connection;
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod meter;
 pub mod shaped;
 pub mod tcp;
+pub mod tls;
 
 pub use channel::Channel;
 pub use error::NetError;

@@ -128,6 +128,10 @@ impl Outgoing for MemoryOutgoing {
     fn failure(&mut self) -> Option<NetError> {
         None
     }
+
+    fn limit_queue(&mut self, _limit_bytes: u64) {
+        // Both parties are of one process.
+    }
 }
 
 impl Drop for MemoryOutgoing {

@@ -1,17 +1,24 @@
-//! Channels over TCP.
+//! Channels over TCP, encrypted and authenticated by TLS or, on one machine alone, without.
 //!
-//! A writer thread owns the sending half, fed by an unbounded queue: of a peer that reads what is due before
-//! it sends, the plan bounds what can be in it, and because a party never waits while it sends, two parties that send large messages to each
-//! other cannot block each other. The thread flushes whenever the queue is empty, so that small
-//! messages share packets but never linger. If it fails it shuts the connection down, which wakes
-//! the reading half.
+//! A writer thread owns the sending half, fed by a queue: because a party never waits while it sends, two
+//! parties that send large messages to each other cannot block each other. What may wait in the queue is
+//! bounded by what the protocol lets a party send before it must wait ([`Channel::limit_queue`]). The thread
+//! flushes whenever the queue is empty, so that small messages share packets but never linger; while there is
+//! nothing to send it sends heartbeats, so that a peer can tell a party that computes from one that is gone.
+//! If it fails it shuts the connection down, which wakes the reading half.
 
 use crate::channel::Channel;
-use crate::connection::{Incoming, Outgoing};
+use crate::connection::{Connection, Incoming, Outgoing};
 use crate::error::NetError;
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use crate::frame;
+use crate::tls::{self, ClientTls, ServerTls, TlsWriter};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,28 +28,50 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Pause between two attempts to connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a writer that cannot write looks whether it still should.
+const WRITE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Settings of a TCP channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// How long the connection may make no progress while this party reads or writes; without it
-    /// the peer may compute for as long as it likes. Zero is refused when the channel is made.
+    /// How long nothing may come from a peer that is waited for, heartbeats included, and how long a peer may
+    /// take nothing of what is left when the channel closes. None: for ever. Zero is refused when the channel
+    /// is made.
     pub idle_timeout: Option<Duration>,
+    /// After how long without a message a heartbeat is sent.
+    pub heartbeat: Duration,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self { idle_timeout: None, heartbeat: Duration::from_secs(5) }
+    }
 }
 
 /// Connects to `address` (`host:port`), again and again until `deadline`, so that the two parties
-/// may be started in any order.
+/// may be started in any order. Without `tls` the address must be of this machine.
 ///
 /// # Errors
 ///
 /// [`NetError::Connect`] with the last attempt's error; at once if `address` is not of the form
-/// `host:port`. [`NetError::Io`] if the connection cannot be set up.
-pub fn connect(address: &str, deadline: Instant, options: TcpOptions) -> Result<Channel, NetError> {
+/// `host:port`. [`NetError::Authentication`] if the peer is not trusted, or [`NetError::Plaintext`] if
+/// nothing says who it is. [`NetError::Io`] if the connection cannot be set up.
+pub fn connect(
+    address: &str,
+    deadline: Instant,
+    options: TcpOptions,
+    tls: Option<&ClientTls>,
+) -> Result<Channel, NetError> {
     loop {
         match attempt(address, deadline) {
-            Ok(stream) => return open(stream, options),
+            Ok(stream) => {
+                return open(stream, options, |stream| {
+                    tls.map(|tls| tls::connect(stream, host_of(address), tls, deadline)).transpose()
+                });
+            }
             Err(source) => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || source.kind() == io::ErrorKind::InvalidInput {
+                if left.is_zero() || source.kind() == ErrorKind::InvalidInput {
                     return Err(NetError::Connect { address: address.to_owned(), source });
                 }
                 std::thread::sleep(RETRY_PAUSE.min(left));
@@ -51,16 +80,22 @@ pub fn connect(address: &str, deadline: Instant, options: TcpOptions) -> Result<
     }
 }
 
+/// The host in `host:port`, without the brackets of an IPv6 address.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 /// Tries every address that the name resolves to once.
 fn attempt(address: &str, deadline: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for candidate in address.to_socket_addrs()? {
         let left = deadline.saturating_duration_since(Instant::now());
         match TcpStream::connect_timeout(&candidate, left.max(Duration::from_millis(1))) {
             // On one host, a connection to a free port can be handed that same port and connect to
             // itself.
             Ok(stream) if stream.local_addr()? == stream.peer_addr()? => {
-                last = io::ErrorKind::ConnectionRefused.into();
+                last = ErrorKind::ConnectionRefused.into();
             }
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
@@ -97,31 +132,101 @@ impl Listener {
         self.listener.local_addr().map_err(|source| NetError::Io { doing, source })
     }
 
-    /// Waits for one peer; returns the channel and the peer's address.
+    /// Lets a thread that waits in [`Listener::accept`] return, with a connection that is closed.
+    pub fn wake(&self) {
+        let Ok(mut address) = self.listener.local_addr() else { return };
+        if address.ip().is_unspecified() {
+            let loopback: IpAddr = match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(loopback);
+        }
+        // If it fails, the next client wakes the thread.
+        let _woken = TcpStream::connect_timeout(&address, WRITE_PATIENCE);
+    }
+
+    /// Waits for one peer.
     ///
     /// # Errors
     ///
-    /// [`NetError::Io`] if no connection can be accepted or set up.
-    pub fn accept(&self, options: TcpOptions) -> Result<(Channel, SocketAddr), NetError> {
+    /// [`NetError::Io`] if no connection can be accepted.
+    pub fn accept(&self) -> Result<Accepted, NetError> {
         let doing = "accepting a connection";
         let (stream, peer) =
             self.listener.accept().map_err(|source| NetError::Io { doing, source })?;
-        Ok((open(stream, options)?, peer))
+        Ok(Accepted { stream, peer })
+    }
+}
+
+/// A connection of a peer that is not known yet.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl Accepted {
+    /// Where the connection comes from.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Makes a channel of the connection, once the peer has proved by `deadline` who it is. Without `tls` the
+    /// peer must be on this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Authentication`] if the peer is not trusted, or [`NetError::Plaintext`] if nothing says who
+    /// it is; [`NetError::Timeout`] or [`NetError::Closed`] if it does not go on; [`NetError::Io`].
+    pub fn open(
+        self,
+        options: TcpOptions,
+        tls: Option<&ServerTls>,
+        deadline: Instant,
+    ) -> Result<Channel, NetError> {
+        open(self.stream, options, |stream| {
+            tls.map(|tls| tls::accept(stream, tls, deadline)).transpose()
+        })
     }
 }
 
 /// Makes a channel of a connected stream.
-fn open(stream: TcpStream, options: TcpOptions) -> Result<Channel, NetError> {
-    let set_up = || {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(options.idle_timeout)?;
-        stream.set_write_timeout(options.idle_timeout)?;
-        let reader = BufReader::with_capacity(BUFFER_BYTES, stream.try_clone()?);
-        Ok((reader, Writer::spawn(stream.try_clone()?)?))
-    };
-    let doing = "setting up a connection";
-    let (reader, writer) = set_up().map_err(|source| NetError::Io { doing, source })?;
-    Ok(Channel::new(TcpOutgoing { stream, writer }, TcpIncoming { reader }))
+fn open(
+    stream: TcpStream,
+    options: TcpOptions,
+    secure: impl FnOnce(&TcpStream) -> Result<Option<tls::Secured>, NetError>,
+) -> Result<Channel, NetError> {
+    let io_error = |source| NetError::Io { doing: "setting up a connection", source };
+    stream.set_nodelay(true).map_err(io_error)?;
+    let secured = secure(&stream)?;
+    if secured.is_none() {
+        let peer = stream.peer_addr().map_err(io_error)?;
+        if !peer.ip().to_canonical().is_loopback() {
+            return Err(NetError::Plaintext { address: peer.to_string() });
+        }
+    }
+    stream.set_read_timeout(options.idle_timeout).map_err(io_error)?;
+    stream.set_write_timeout(Some(WRITE_PATIENCE)).map_err(io_error)?;
+    let handle = stream.try_clone().map_err(io_error)?;
+    let reading = stream.try_clone().map_err(io_error)?;
+    let is_draining = Arc::new(AtomicBool::new(false));
+    let out = Patient { stream, idle: options.idle_timeout, is_draining: Arc::clone(&is_draining) };
+    Ok(match secured {
+        Some(tls::Secured { incoming, session, peer, binding }) => {
+            let out = TlsWriter::new(out, session);
+            let writer = Writer::spawn(out, is_draining, options).map_err(io_error)?;
+            let outgoing = Box::new(TcpOutgoing { stream: handle, writer });
+            Channel::over(Connection::new(outgoing, Box::new(incoming)).secured(peer, binding))
+        }
+        None => {
+            let reader = BufReader::with_capacity(BUFFER_BYTES, reading);
+            let writer = Writer::spawn(out, is_draining, options).map_err(io_error)?;
+            let incoming = TcpIncoming { reader, has_begun: false };
+            Channel::new(TcpOutgoing { stream: handle, writer }, incoming)
+        }
+    })
 }
 
 struct TcpOutgoing {
@@ -131,6 +236,7 @@ struct TcpOutgoing {
 
 struct TcpIncoming {
     reader: BufReader<TcpStream>,
+    has_begun: bool,
 }
 
 impl Outgoing for TcpOutgoing {
@@ -150,11 +256,25 @@ impl Outgoing for TcpOutgoing {
         // A writer that has ended by itself has failed.
         if self.writer.has_ended() { self.writer.finish().err() } else { None }
     }
+
+    fn limit_queue(&mut self, limit_bytes: u64) {
+        self.writer.limit_bytes = limit_bytes;
+    }
 }
 
 impl Incoming for TcpIncoming {
     fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError> {
-        self.reader.read_exact(buffer).map_err(|error| NetError::from_io("receiving", error))
+        let io_error = |error| NetError::from_io("receiving", error);
+        if !std::mem::replace(&mut self.has_begun, true) {
+            // The header of no frame that could come first begins like a record of TLS.
+            if let [0x15 | 0x16, 3, ..] = self.reader.fill_buf().map_err(io_error)? {
+                return Err(NetError::Authentication {
+                    what: "the peer speaks TLS, this side does not".to_owned(),
+                    remedy: "give this side --identity in the place of --insecure-loopback",
+                });
+            }
+        }
+        self.reader.read_exact(buffer).map_err(io_error)
     }
 }
 
@@ -165,26 +285,112 @@ impl Drop for TcpOutgoing {
     }
 }
 
+/// A socket that is written to as long as that may make sense: while a party waits for its peer, the reading
+/// half decides how long; when the rest is sent off, nobody reads.
+struct Patient {
+    stream: TcpStream,
+    idle: Option<Duration>,
+    is_draining: Arc<AtomicBool>,
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let start = Instant::now();
+        loop {
+            match self.stream.write(bytes) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    let is_late = self.idle.is_some_and(|idle| start.elapsed() >= idle);
+                    if is_late && self.is_draining.load(Ordering::Relaxed) {
+                        return Err(error);
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a writer thread writes to.
+trait Drain: Write + Send + 'static {
+    /// Tells the peer that nothing follows, and closes the direction.
+    fn close(&mut self) -> io::Result<()>;
+
+    /// Closes both directions.
+    fn abort(&self);
+}
+
+impl Drain for Patient {
+    fn close(&mut self) -> io::Result<()> {
+        shut_down(&self.stream, Shutdown::Write);
+        Ok(())
+    }
+
+    fn abort(&self) {
+        shut_down(&self.stream, Shutdown::Both);
+    }
+}
+
+impl Drain for TlsWriter<Patient> {
+    fn close(&mut self) -> io::Result<()> {
+        Self::close(self)?;
+        self.out_mut().close()
+    }
+
+    fn abort(&self) {
+        self.out().abort();
+    }
+}
+
 /// The handle of a writer thread.
 struct Writer {
     frames: Option<Sender<Vec<u8>>>,
     thread: Option<JoinHandle<io::Result<()>>>,
+    is_draining: Arc<AtomicBool>,
+    /// Bytes of frames that were queued and are not written.
+    waiting: Arc<AtomicU64>,
+    limit_bytes: u64,
 }
 
 impl Writer {
-    fn spawn(stream: TcpStream) -> io::Result<Self> {
+    fn spawn(
+        mut out: impl Drain,
+        is_draining: Arc<AtomicBool>,
+        options: TcpOptions,
+    ) -> io::Result<Self> {
         let (frames, queue) = mpsc::channel();
+        let waiting = Arc::new(AtomicU64::new(0));
+        let written = Arc::clone(&waiting);
         let thread =
             std::thread::Builder::new().name("heq-net-writer".to_owned()).spawn(move || {
-                let result = write_frames(&stream, &queue);
-                let which = if result.is_ok() { Shutdown::Write } else { Shutdown::Both };
-                shut_down(&stream, which);
+                let result = write_frames(&mut out, &queue, &written, options.heartbeat);
+                let result = result.and_then(|()| out.close());
+                if result.is_err() {
+                    out.abort();
+                }
                 result
             })?;
-        Ok(Self { frames: Some(frames), thread: Some(thread) })
+        Ok(Self {
+            frames: Some(frames),
+            thread: Some(thread),
+            is_draining,
+            waiting,
+            limit_bytes: u64::MAX,
+        })
     }
 
     fn queue(&mut self, frame: Vec<u8>) -> Result<(), NetError> {
+        let bytes = frame.len() as u64;
+        // Acquiring and releasing is the queue's concern; this is a count.
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.limit_bytes {
+            return Err(NetError::NotReading { limit_bytes: self.limit_bytes });
+        }
         if self.frames.as_ref().is_some_and(|frames| frames.send(frame).is_ok()) {
             return Ok(());
         }
@@ -198,6 +404,7 @@ impl Writer {
 
     /// Lets the thread send what is queued, waits for it, and returns its error the first time.
     fn finish(&mut self) -> Result<(), NetError> {
+        self.is_draining.store(true, Ordering::Relaxed);
         self.frames = None;
         let Some(thread) = self.thread.take() else { return Ok(()) };
         let panicked = |_| Err(io::Error::other("the writer thread panicked"));
@@ -205,21 +412,32 @@ impl Writer {
     }
 }
 
-/// Writes frames in order until the queue is closed.
-fn write_frames(stream: &TcpStream, queue: &Receiver<Vec<u8>>) -> io::Result<()> {
-    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, stream);
+/// Writes frames in order until the queue is closed, and heartbeats while it is empty.
+fn write_frames(
+    out: &mut impl Write,
+    queue: &Receiver<Vec<u8>>,
+    waiting: &AtomicU64,
+    heartbeat: Duration,
+) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, out);
     loop {
-        match queue.try_recv() {
-            Ok(frame) => writer.write_all(&frame)?,
+        let frame = match queue.try_recv() {
+            Ok(frame) => frame,
             Err(TryRecvError::Disconnected) => return writer.flush(),
             Err(TryRecvError::Empty) => {
                 writer.flush()?;
-                match queue.recv() {
-                    Ok(frame) => writer.write_all(&frame)?,
-                    Err(mpsc::RecvError) => return Ok(()),
+                match queue.recv_timeout(heartbeat) {
+                    Ok(frame) => frame,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) => {
+                        writer.write_all(&frame::heartbeat())?;
+                        continue;
+                    }
                 }
             }
-        }
+        };
+        writer.write_all(&frame)?;
+        waiting.fetch_sub(frame.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -13,13 +13,19 @@ use std::time::{Duration, Instant};
 /// More than any lane of these tests puts aside.
 const LIMIT_BYTES: u64 = 1 << 24;
 
+fn accept(listener: &Listener) -> Channel {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    listener.accept().unwrap().open(TcpOptions::default(), None, deadline).unwrap()
+}
+
 fn tcp_pair() -> (Channel, Channel) {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_address().unwrap().to_string();
     let deadline = Instant::now() + Duration::from_secs(10);
-    let connecting =
-        std::thread::spawn(move || connect(&address, deadline, TcpOptions::default()).unwrap());
-    let (server, _) = listener.accept(TcpOptions::default()).unwrap();
+    let connecting = std::thread::spawn(move || {
+        connect(&address, deadline, TcpOptions::default(), None).unwrap()
+    });
+    let server = accept(&listener);
     (server, connecting.join().unwrap())
 }
 

@@ -6,9 +6,9 @@ use heq_net::error::Blame;
 use heq_net::frame::MAX_PAYLOAD_BYTES;
 use heq_net::tcp::{Listener, TcpOptions};
 use heq_net::{Channel, NetError};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Payload length of a full frame as a header holds it.
 const FULL_FRAME: u32 = 16 << 20;
@@ -16,11 +16,19 @@ const FULL_FRAME: u32 = 16 << 20;
 /// The largest payload length that a header can hold beside the number of the lane.
 const LONGEST: u32 = (1 << 28) - 1;
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+fn patient(idle: Duration) -> TcpOptions {
+    TcpOptions { idle_timeout: Some(idle), ..TcpOptions::default() }
+}
+
 /// A channel and the raw socket at its other end.
 fn raw_peer(options: TcpOptions) -> (Channel, TcpStream) {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_address().unwrap()).unwrap();
-    (listener.accept(options).unwrap().0, peer)
+    (listener.accept().unwrap().open(options, None, soon()).unwrap(), peer)
 }
 
 fn header(length: u32, stamp: u32) -> Vec<u8> {
@@ -52,8 +60,8 @@ fn lengths_other_than_the_expected_one() {
 
 #[test]
 fn lanes_that_are_not_open() {
-    for lane in [1, 2, 15] {
-        let error = receive(&header(lane << 28 | 4, 1), 4);
+    for (lane, length) in [(1, 4), (2, 0), (14, 4), (15, 1)] {
+        let error = receive(&header(lane << 28 | length, 1), 4);
         assert_eq!(error.blame(), Blame::Peer);
         assert!(matches!(error, NetError::NoLane { found } if u32::from(found) == lane), "{error}");
     }
@@ -136,14 +144,14 @@ fn a_peer_that_stops_anywhere_in_a_frame() {
 
 #[test]
 fn a_silent_peer_runs_into_the_timeout() {
-    let options = TcpOptions { idle_timeout: Some(Duration::from_millis(20)) };
+    let options = patient(Duration::from_millis(20));
     let (mut channel, _silent) = raw_peer(options);
     assert!(matches!(channel.recv(1), Err(NetError::Timeout { doing: "receiving" })));
 }
 
 #[test]
 fn a_peer_that_does_not_read_runs_into_the_timeout() {
-    let options = TcpOptions { idle_timeout: Some(Duration::from_millis(20)) };
+    let options = patient(Duration::from_millis(20));
     let (mut channel, _deaf) = raw_peer(options);
     // Whether the timeout passes while frames are still being queued depends on the machine.
     let error = match channel.send(&vec![0; 64 << 20]) {
@@ -154,11 +162,76 @@ fn a_peer_that_does_not_read_runs_into_the_timeout() {
 }
 
 #[test]
+fn a_peer_that_asks_on_and_reads_nothing_is_given_up() {
+    const LIMIT_BYTES: u64 = 1 << 20;
+    let (mut channel, mut deaf) = raw_peer(TcpOptions::default());
+    channel.limit_queue(LIMIT_BYTES);
+    let answer = vec![0; 1 << 16];
+    // What the operating system takes comes first; a connection buffers some megabytes.
+    for number in 0..10_000 {
+        deaf.write_all(&header(0, 1)).unwrap();
+        let outcome = channel.recv(0).and_then(|_| channel.send(&answer));
+        if let Err(error) = outcome {
+            assert!(matches!(error, NetError::NotReading { limit_bytes: LIMIT_BYTES }), "{error}");
+            assert_eq!(error.blame(), Blame::Peer);
+            assert!(number >= 15, "{number} answers are within the limit");
+            return;
+        }
+    }
+    panic!("the queue grew without end");
+}
+
+#[test]
+fn heartbeats_keep_a_peer_that_computes() {
+    let options = TcpOptions {
+        idle_timeout: Some(Duration::from_millis(300)),
+        heartbeat: Duration::from_millis(50),
+    };
+    let (mut channel, mut peer) = raw_peer(options);
+    for _ in 0..20 {
+        peer.write_all(&header(15 << 28, 0)).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    peer.write_all(&[header(1, 1), vec![9]].concat()).unwrap();
+    assert_eq!(channel.recv(1).unwrap(), [9], "heartbeats of 0.6 s were waited for");
+    assert_eq!(channel.snapshot().bytes_received, 9, "heartbeats are not counted");
+    // The channel sends its own, too.
+    let mut beat = [0; 8];
+    peer.read_exact(&mut beat).unwrap();
+    assert_eq!(beat, header(15 << 28, 0)[..]);
+}
+
+#[test]
+fn a_lifeline_ends_a_lane_that_waits() {
+    let (mut channel, mut peer) = raw_peer(TcpOptions::default());
+    let lifeline = channel.lifeline();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        lifeline.end(NetError::Deadline { seconds: 7 });
+        lifeline.end(NetError::Deadline { seconds: 8 });
+    });
+    let error = channel.recv(1).unwrap_err();
+    assert!(matches!(error, NetError::Deadline { seconds: 7 }), "{error}");
+    ending.join().unwrap();
+    assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0, "the peer finds the connection closed");
+}
+
+#[test]
+fn a_peer_that_speaks_tls_is_told_from_one_that_breaks_the_protocol() {
+    // An alert, and the beginning of a client's hello.
+    for bytes in [&[0x15, 3, 3, 0, 2, 2, 10][..], &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]] {
+        let error = receive(bytes, 124);
+        assert_eq!(error.blame(), Blame::Authentication, "{error}");
+    }
+}
+
+#[test]
 fn a_timeout_of_zero_is_refused() {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
     let _peer = TcpStream::connect(listener.local_address().unwrap()).unwrap();
-    let options = TcpOptions { idle_timeout: Some(Duration::ZERO) };
-    assert!(matches!(listener.accept(options), Err(NetError::Io { .. })));
+    let options = patient(Duration::ZERO);
+    let opened = listener.accept().unwrap().open(options, None, soon());
+    assert!(matches!(opened, Err(NetError::Io { .. })));
 }
 
 #[test]

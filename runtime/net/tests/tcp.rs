@@ -12,11 +12,16 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
+fn accept(listener: &Listener) -> Channel {
+    listener.accept().unwrap().open(TcpOptions::default(), None, soon()).unwrap()
+}
+
 fn loopback_pair() -> (Channel, Channel) {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_address().unwrap().to_string();
-    let connecting = std::thread::spawn(move || connect(&address, soon(), TcpOptions::default()));
-    let (server, _) = listener.accept(TcpOptions::default()).unwrap();
+    let connecting =
+        std::thread::spawn(move || connect(&address, soon(), TcpOptions::default(), None));
+    let server = accept(&listener);
     (server, connecting.join().unwrap().unwrap())
 }
 
@@ -103,11 +108,11 @@ fn a_peer_that_listens_later_is_found() {
     drop(reserved);
     let connecting = {
         let address = address.clone();
-        std::thread::spawn(move || connect(&address, soon(), TcpOptions::default()))
+        std::thread::spawn(move || connect(&address, soon(), TcpOptions::default(), None))
     };
     std::thread::yield_now();
     let listener = Listener::bind(&address).unwrap();
-    let (mut server, _) = listener.accept(TcpOptions::default()).unwrap();
+    let mut server = accept(&listener);
     let mut client = connecting.join().unwrap().unwrap();
     client.send(b"x").unwrap();
     assert_eq!(server.recv(1).unwrap(), b"x");
@@ -117,7 +122,7 @@ fn a_peer_that_listens_later_is_found() {
 fn unusable_addresses_are_named() {
     for address in ["nonsense", "127.0.0.1:1"] {
         let deadline = Instant::now() + Duration::from_millis(20);
-        let error = connect(address, deadline, TcpOptions::default()).unwrap_err();
+        let error = connect(address, deadline, TcpOptions::default(), None).unwrap_err();
         assert!(matches!(&error, NetError::Connect { address: named, .. } if named == address));
         assert!(error.to_string().contains(address), "{error}");
     }

@@ -1,43 +1,41 @@
 //! The role `client`: prepared inferences first, if there is a store, the others in one phase.
 
 use super::args::Arguments;
-use super::{Output, deliver, missing, observed, read_samples, summary, write_stats};
+use super::{Output, deliver, identity, observed, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{Outcome, run_client, run_prepared_client};
+use crate::session::Refusal;
 use crate::stats::SessionStats;
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::plan::Plan;
 use heq_net::Channel;
-use heq_net::tcp::connect;
-use std::time::{Duration, Instant};
+use heq_net::tls::ClientTls;
+use std::time::Duration;
 
-/// How long to try to reach a server that is starting.
-pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before a session is tried again, unless the server says; each time twice as long, and at
+/// most so long.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(120);
 
 pub(super) fn run(
     plan: Plan,
     arguments: &Arguments,
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    let connect_to = arguments.peer.connect.as_ref();
-    let address = connect_to.ok_or_else(|| missing("--connect HOST:PORT"))?;
+    let tls = identity::client(&arguments.peer.identity)?;
     let samples = read_samples(&plan, arguments)?;
     let store = arguments.store.open()?;
     let (plan, bar) = observed(plan, samples.len(), arguments.link, output);
-    let session = |run: &dyn Fn(Channel) -> Result<Outcome, RunError>| {
-        connect(address, Instant::now() + CONNECT_PATIENCE, arguments.peer.options())
-            .map_err(RunError::from)
-            .and_then(run)
-            .map_err(RunError::into_diagnostic)
-    };
+    let tls = tls.as_ref();
     let mut failure = Ok(());
     let mut outputs = Vec::new();
     let mut parts = Vec::new();
     if let Some(store) = &store
         && store.client_count(plan.plan())? > 0
     {
-        let (done, stats) =
-            session(&|channel| run_prepared_client(&plan, channel, store, &samples))?;
+        let (done, stats) = with_retries(arguments, tls, output, |channel| {
+            run_prepared_client(&plan, channel, store, &samples)
+        })?;
         outputs = done;
         parts.extend((stats.inferences > 0).then_some(stats));
     }
@@ -53,7 +51,7 @@ pub(super) fn run(
                 samples.len()
             );
         }
-        match session(&|channel| run_client(&plan, channel, rest)) {
+        match with_retries(arguments, tls, output, |channel| run_client(&plan, channel, rest)) {
             Ok((done, stats)) => {
                 outputs.extend(done);
                 parts.push(stats);
@@ -71,6 +69,44 @@ pub(super) fn run(
     parts.iter().for_each(|stats| summary::print(plan, stats, output.err));
     deliver(plan, arguments, &outputs, output)?;
     failure
+}
+
+/// Runs a session, and again with fresh keys and masks if the network failed it or the server was busy.
+fn with_retries(
+    arguments: &Arguments,
+    tls: Option<&ClientTls>,
+    output: &mut Output<'_>,
+    run: impl Fn(Channel) -> Result<Outcome, RunError>,
+) -> Result<Outcome, Diagnostic> {
+    let mut pause = RETRY_PAUSE;
+    let mut left = arguments.peer.retry;
+    loop {
+        let error = match identity::open(&arguments.peer, tls).and_then(&run) {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        let wait = match &error {
+            RunError::Network(_) => Some(pause),
+            RunError::Refused {
+                refusal: Refusal::Busy { .. } | Refusal::Stopping { .. }, ..
+            } => error.retry_after().map(|after| after.max(pause)),
+            _ => None,
+        };
+        let Some(wait) = wait.filter(|_| left > 0) else { return Err(error.into_diagnostic()) };
+        let wait = wait.min(MAX_RETRY_PAUSE) + jitter(pause);
+        let _ = writeln!(output.err, "{error}; trying again in {:.1} s", wait.as_secs_f64());
+        std::thread::sleep(wait);
+        left -= 1;
+        pause = (pause * 2).min(MAX_RETRY_PAUSE);
+    }
+}
+
+/// Up to half of `pause`, so that clients that failed together do not come back together.
+fn jitter(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness the session fails for that.
+    let _ = getrandom::fill(&mut byte);
+    pause / 512 * u32::from(byte[0])
 }
 
 /// The statistics of the last session, within them those of the prepared inferences before it.

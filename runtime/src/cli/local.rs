@@ -1,7 +1,7 @@
 //! The role `local`: both parties in this process, over a link in memory.
 
 use super::args::Arguments;
-use super::{Output, deliver, observed, read_samples, summary, write_stats};
+use super::{Output, deliver, missing, observed, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{run_client, run_server};
 use crate::session::{PreparedPlan, PreparedServer};
@@ -21,7 +21,8 @@ pub(super) fn run(
         return Err(Diagnostic::new(Code::BadOption, "--store", what, remedy));
     }
     let samples = read_samples(&plan, arguments)?;
-    let weights_path = arguments.serve.weights.clone().unwrap_or(default_path(&arguments.plan));
+    let plan_path = arguments.plan.first().ok_or_else(|| missing("--plan PLAN.heq"))?;
+    let weights_path = arguments.serve.weights.clone().unwrap_or_else(|| default_path(plan_path));
     let weights = read_weights(&weights_path, &plan)?;
     // Each party counts its own operations.
     let server_plan = PreparedPlan::new(plan.clone());

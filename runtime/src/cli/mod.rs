@@ -2,8 +2,13 @@
 
 mod args;
 mod calibrate;
+mod cert;
 mod client;
+mod doctor;
+mod fetch;
+mod identity;
 mod local;
+mod log;
 mod prepare;
 mod progress;
 mod server;
@@ -53,7 +58,7 @@ pub fn run(
     };
     let mut output = Output { out, err, is_terminal };
     match dispatch(&command_line, &mut output) {
-        Ok(()) => ExitStatus::Done,
+        Ok(status) => status,
         Err(diagnostic) => {
             let _ = writeln!(output.err, "{diagnostic}");
             diagnostic.code.exit_status()
@@ -61,11 +66,18 @@ pub fn run(
     }
 }
 
-fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<ExitStatus, Diagnostic> {
     match command_line {
         CommandLine { command: Some(Command::Calibrate(arguments)), .. } => {
             use_threads(arguments.threads)?;
             calibrate::run(arguments, output)
+        }
+        CommandLine { command: Some(Command::Cert(command)), .. } => cert::run(command, output),
+        CommandLine { command: Some(Command::Doctor(arguments)), .. } => {
+            return Ok(doctor::run(arguments, output));
+        }
+        CommandLine { command: Some(Command::FetchPlan(arguments)), .. } => {
+            fetch::run(arguments, output)
         }
         CommandLine { command: Some(Command::Prepare(arguments)), .. } => {
             use_threads(arguments.threads)?;
@@ -77,6 +89,7 @@ fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<(), D
         }
         CommandLine { command: None, run: None } => Err(missing("--plan PLAN.heq")),
     }
+    .map(|()| ExitStatus::Done)
 }
 
 /// Lets computations use this many threads.
@@ -90,12 +103,16 @@ fn use_threads(threads: Option<usize>) -> Result<(), Diagnostic> {
 }
 
 fn run_role(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
-    let plan = read_plan(&arguments.plan)?;
-    match arguments.role {
-        RoleArgument::Client => client::run(plan, arguments, output),
-        RoleArgument::Local => local::run(plan, arguments, output),
-        RoleArgument::Server => server::run(plan, arguments, output),
-    }
+    let party = match arguments.role {
+        RoleArgument::Server => return server::run(arguments, output),
+        RoleArgument::Client => client::run,
+        RoleArgument::Local => local::run,
+    };
+    let [path] = arguments.plan.as_slice() else {
+        let what = "a client runs one plan";
+        return Err(Diagnostic::new(Code::BadOption, "--plan", what, "give --plan once"));
+    };
+    party(read_plan(path)?, arguments, output)
 }
 
 /// The client's quantized samples from its input file.

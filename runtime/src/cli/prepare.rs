@@ -1,49 +1,44 @@
 //! `heq-run prepare`: what does not depend on the input, beforehand.
 
 use super::args::{PrepareArguments, PrepareRole};
-use super::client::CONNECT_PATIENCE;
-use super::server::Service;
-use super::{Output, missing, observed, summary, write_stats};
+use super::server::serve_plans;
+use super::{Output, identity, missing, observed, summary, write_stats};
 use crate::error::RunError;
 use crate::offline::{Store, check_plan};
-use crate::party::{prepare_client, prepare_server};
+use crate::party::prepare_client;
+use crate::service::Purpose;
 use heq_data::plan_files::read_plan;
 use heq_ir::diagnostic::Diagnostic;
-use heq_ir::plan::Plan;
-use heq_net::tcp::connect;
-use std::time::Instant;
 
 pub(super) fn run(arguments: &PrepareArguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
-    let plan = read_plan(&arguments.plan)?;
-    check_plan(&plan)?;
     let folder = arguments.store.store.as_ref().ok_or_else(|| missing("--store DIR"))?;
-    let store = Store::create(folder, arguments.store.store_key.as_deref())?;
+    let create = || Store::create(folder, arguments.store.store_key.as_deref());
     match arguments.role {
-        PrepareRole::Client => client(plan, arguments, &store, output),
+        PrepareRole::Client => client(arguments, create, output),
         PrepareRole::Server => {
-            let PrepareArguments { plan: path, peer, serve, stats, count, .. } = arguments;
-            let service = Service { path, peer, serve, stats: stats.as_deref() };
-            service.run(plan, output, |plan, weights, channel| {
-                prepare_server(plan, weights, channel, &store, *count)
-            })
+            let PrepareArguments { plan, peer, serve, stats, count, .. } = arguments;
+            check_plan(&read_plan(plan)?)?;
+            let purpose = Purpose::Prepare(create()?, *count);
+            let plans = std::slice::from_ref(plan);
+            serve_plans(plans, purpose, peer, serve, stats.as_deref(), output)
         }
     }
 }
 
 fn client(
-    plan: Plan,
     arguments: &PrepareArguments,
-    store: &Store,
+    create: impl FnOnce() -> Result<Store, Diagnostic>,
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    let connect_to = arguments.peer.connect.as_ref();
-    let address = connect_to.ok_or_else(|| missing("--connect HOST:PORT"))?;
+    let plan = read_plan(&arguments.plan)?;
+    check_plan(&plan)?;
+    let tls = identity::client(&arguments.peer.identity)?;
+    let store = create()?;
     let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
     let samples = count.saturating_mul(plan.batch());
     let (plan, bar) = observed(plan, samples, None, output);
-    let stats = connect(address, Instant::now() + CONNECT_PATIENCE, arguments.peer.options())
-        .map_err(RunError::from)
-        .and_then(|channel| prepare_client(&plan, channel, store, arguments.count))
+    let stats = identity::open(&arguments.peer, tls.as_ref())
+        .and_then(|channel| prepare_client(&plan, channel, &store, arguments.count))
         .map_err(RunError::into_diagnostic)?;
     drop(bar);
     let plan = plan.plan();

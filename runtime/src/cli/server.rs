@@ -1,88 +1,71 @@
-//! The role `server`: one session after another; a failed session does not end the server.
+//! The role `server`: many clients at once, until it is stopped.
 
-use super::args::{Arguments, PeerArguments, ServeArguments};
-use super::{Output, missing, summary, write_stats};
-use crate::error::RunError;
-use crate::party::run_server;
-use crate::session::{PreparedPlan, PreparedServer};
-use crate::stats::SessionStats;
-use heq_data::plan_files::read_weights;
+use super::args::{Arguments, LogFormat, PeerArguments, ServeArguments};
+use super::{Output, identity, log, summary, write_stats};
+use crate::service::{Options, PlanFiles, Purpose, Service};
 use heq_ir::diagnostic::Diagnostic;
-use heq_ir::plan::Plan;
-use heq_ir::plan::weights::default_path;
-use heq_net::Channel;
-use heq_net::tcp::Listener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Pause after a connection could not be accepted, so that a lasting cause does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a session waits for a place: less than clients wait for a sign, which they get meanwhile.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn run(
-    plan: Plan,
-    arguments: &Arguments,
+pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    let purpose = Purpose::Infer(arguments.store.open()?);
+    let Arguments { plan, peer, serve, stats, .. } = arguments;
+    serve_plans(plan, purpose, peer, serve, stats.as_deref(), output)
+}
+
+/// Serves sessions of one purpose until it is stopped.
+pub(super) fn serve_plans(
+    plans: &[PathBuf],
+    purpose: Purpose,
+    peer: &PeerArguments,
+    serve: &ServeArguments,
+    stats: Option<&Path>,
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    let store = arguments.store.open()?;
-    let Arguments { plan: path, peer, serve, stats, .. } = arguments;
-    let service = Service { path, peer, serve, stats: stats.as_deref() };
-    service.run(plan, output, |plan, weights, channel| {
-        run_server(plan, weights, store.as_ref(), channel)
-    })
-}
-
-/// What a server is started with.
-pub(super) struct Service<'a> {
-    /// The file of the plan.
-    pub(super) path: &'a Path,
-    pub(super) peer: &'a PeerArguments,
-    pub(super) serve: &'a ServeArguments,
-    pub(super) stats: Option<&'a Path>,
-}
-
-impl Service<'_> {
-    /// Serves sessions, each by `session`; the status is that of the last one.
-    pub(super) fn run(
-        &self,
-        plan: Plan,
-        output: &mut Output<'_>,
-        session: impl Fn(&PreparedPlan, &PreparedServer, Channel) -> Result<SessionStats, RunError>,
-    ) -> Result<(), Diagnostic> {
-        let address = self.peer.listen.as_ref().ok_or_else(|| missing("--listen HOST:PORT"))?;
-        let weights_path = self.serve.weights.clone().unwrap_or(default_path(self.path));
-        let weights = read_weights(&weights_path, &plan)?;
-        let plan = PreparedPlan::new(plan);
-        let prepared = PreparedServer::new(&plan, &weights, self.serve.weight_cache())
-            .map_err(RunError::into_diagnostic)?;
-        drop(weights);
-        let network = |error| RunError::from(error).into_diagnostic();
-        let listener = Listener::bind(address).map_err(network)?;
-        let bound = listener.local_address().map_err(network)?;
+    log::start(serve.log);
+    let stats = stats.map(Path::to_path_buf);
+    let options = Options {
+        files: PlanFiles {
+            plans: plans.to_vec(),
+            weights: serve.weights.clone(),
+            weight_cache_bytes: serve.weight_cache(),
+        },
+        purpose,
+        identity: identity::server(&peer.identity, serve.clients.as_deref())?,
+        limits: serve.limits(QUEUE_PATIENCE),
+        quota: serve.quota,
+        quota_file: serve.quota_file.clone(),
+        deadline: serve.deadline(),
+        drain: serve.drain(),
+        connection: peer.options(),
+        on_session: Some(Box::new(move |number, plan, measured| {
+            tracing::info!(session = number, "{}", summary::line(measured));
+            let document = measured.to_json(plan.plan(), "tcp", "server");
+            if let Err(diagnostic) = write_stats(stats.as_deref(), &document) {
+                tracing::error!("{diagnostic}");
+            }
+        })),
+    };
+    let service = Service::start(peer.listen(), options)?;
+    #[cfg(unix)]
+    service.handle_signals()?;
+    let metrics =
+        serve.metrics.as_ref().map(|address| service.serve_metrics(address)).transpose()?;
+    match serve.log {
         // A log that cannot be written must not stop the service.
-        let _ = writeln!(output.err, "listening on {bound}");
-        let mut last_failure = Ok(());
-        let mut number = 0;
-        while self.serve.sessions.is_none_or(|limit| number < limit) {
-            number += 1;
-            let served = match listener.accept(self.peer.options()) {
-                Ok((channel, _)) => session(&plan, &prepared, channel),
-                Err(error) => {
-                    std::thread::sleep(ACCEPT_PAUSE);
-                    Err(error.into())
-                }
-            };
-            last_failure = match served {
-                Ok(stats) => {
-                    let _ = writeln!(output.err, "session {number}: {}", summary::line(&stats));
-                    write_stats(self.stats, &stats.to_json(plan.plan(), "tcp", "server"))
-                }
-                Err(error) => {
-                    let diagnostic = error.into_diagnostic();
-                    let _ = writeln!(output.err, "session {number}: {diagnostic}");
-                    Err(diagnostic)
-                }
-            };
+        LogFormat::Text => {
+            let _ = writeln!(output.err, "listening on {}", service.address());
+            if let Some(address) = metrics {
+                let _ = writeln!(output.err, "metrics on http://{address}/metrics");
+            }
         }
-        last_failure
+        LogFormat::Json => {
+            let metrics = metrics.map(|address| address.to_string()).unwrap_or_default();
+            tracing::info!(address = %service.address(), metrics, "listening");
+        }
     }
+    service.run(serve.sessions)
 }

@@ -8,13 +8,14 @@
 //! server hashed with that of the weights.
 
 use super::segments::{Nonce, SegmentReader, SegmentWriter};
+use crate::private_file::{is_open_to_others, options};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::{PREPARED_NONCE_BYTES, Plan};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,7 @@ impl Store {
         let path = key_file.map_or(folder.join(KEY_FILE), Path::to_path_buf);
         make_folder(folder).map_err(|error| cannot_write(folder, &error))?;
         let lock = folder.join(LOCK_FILE);
-        let lock_file = private().write(true).create(true).truncate(false).open(&lock);
+        let lock_file = options().write(true).create(true).truncate(false).open(&lock);
         let lock_file = lock_file.map_err(|error| cannot_write(&lock, &error))?;
         match lock_file.try_lock() {
             Ok(()) => {}
@@ -229,7 +230,7 @@ impl Shelf<'_> {
         let folder = &self.store.folder;
         let partial = folder.join(self.name(stored) + PARTIAL);
         let save = || {
-            let file = private().write(true).create(true).truncate(true).open(&partial)?;
+            let file = options().write(true).create(true).truncate(true).open(&partial)?;
             let mut writer =
                 SegmentWriter::start(file, &self.store.cipher, &self.header(stored), &nonce)?;
             write(&mut writer)?;
@@ -314,14 +315,6 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Options of files that their owner alone may read.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
 /// Makes a fresh key; it is whole when it has its name.
 fn make_key(path: &Path) -> Result<(), Diagnostic> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
@@ -329,7 +322,7 @@ fn make_key(path: &Path) -> Result<(), Diagnostic> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(PARTIAL);
     let write = || {
-        let mut file = private().write(true).create(true).truncate(true).open(&partial)?;
+        let mut file = options().write(true).create(true).truncate(true).open(&partial)?;
         file.write_all(&key[..])?;
         file.sync_all()?;
         fs::rename(&partial, path)
@@ -342,14 +335,9 @@ fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Diagnostic> {
         Diagnostic::new(Code::WrongStore, shown(path), what.to_owned(), remedy.to_owned())
     };
     let bytes = Zeroizing::new(read_file(path, KEY_BYTES)?);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let metadata = fs::metadata(path).map_err(|error| cannot_write(path, &error))?;
-        if metadata.permissions().mode() & 0o077 != 0 {
-            let what = "others than its owner may read or write the key";
-            return Err(wrong(what, "chmod 600 the file, and prepare anew what it protected"));
-        }
+    if is_open_to_others(path).map_err(|error| cannot_write(path, &error))? {
+        let what = "others than its owner may read or write the key";
+        return Err(wrong(what, "chmod 600 the file, and prepare anew what it protected"));
     }
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     if bytes.len() != key.len() {

@@ -1,24 +1,32 @@
-//! The first message of either party: who it is and which plan it holds.
+//! The first message of either party: what the client wants, and whether the server does it.
 //!
-//! `magic (8) | protocol version u32 | role u8 | modes u24 | plan digest (32) | nonce (32) | inferences u32`,
-//! integers little endian. `modes` has a bit for each [`Mode`]: the client's own, all that a server accepts. Both send it at once; the hash of the two names the session.
+//! `magic (8) | protocol version u32 | role u8 | modes u24 | plan digest (32) | nonce (32) | inferences u32 |
+//! binding (32) | verdict u32 | retry after u32`, integers little endian, both ways. `modes` has a bit for each
+//! [`Mode`]: the client's own, and the server's all that it does; one more asks for a plan itself. The client
+//! is first, because the server decides by what it says. The hash of the two names the session; the binding in
+//! them ties it to the encrypted connection that both parties see, so that nobody can be between.
 
+use super::refusal::Refusal;
 use crate::error::RunError;
 use crate::protocol::Role;
+use crate::random::fresh_rng;
 use heq_ir::plan::{HELLO_BYTES, PlanDigest};
 use heq_net::Channel;
+use heq_net::tls::{BINDING_BYTES, Peer};
 use heq_ot::SessionId;
-use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
 /// Version of the wire protocol; parties of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// Most inferences that a client may announce for one session.
 pub const MAX_INFERENCES: u32 = 1_000_000;
 
 const MAGIC: [u8; 8] = *b"HEQPEER\n";
+
+/// The bit among those of modes of a client that asks for a plan.
+const ASKS_FOR_PLAN: u32 = 8;
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +42,8 @@ pub enum Mode {
 }
 
 impl Mode {
+    const ALL: [Self; 3] = [Self::Whole, Self::Prepare, Self::Prepared];
+
     /// Its name in documents.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -55,106 +65,276 @@ impl Modes {
     /// Those in which inferences are prepared.
     pub const PREPARE: Self = Self(Mode::Prepare as u32);
 
-    /// The modes that are in both.
-    fn common(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// The mode, if it is only one.
-    fn single(self) -> Option<Mode> {
-        [Mode::Whole, Mode::Prepare, Mode::Prepared].into_iter().find(|mode| *mode as u32 == self.0)
+    /// Whether `mode` is among them.
+    #[must_use]
+    pub fn contains(self, mode: Mode) -> bool {
+        self.0 & mode as u32 != 0
     }
 }
 
-impl From<Mode> for Modes {
-    fn from(mode: Mode) -> Self {
-        Self(mode as u32)
-    }
+/// What a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A session with a plan that it holds.
+    Session {
+        /// What for.
+        mode: Mode,
+        /// The plan.
+        plan: PlanDigest,
+        /// How many inferences, 1 to [`MAX_INFERENCES`].
+        inferences: u32,
+    },
+    /// A plan, by its digest or the digest of its name; with zeros the list of all.
+    Plan(PlanDigest),
 }
 
 /// One party's hello.
-pub(super) struct Hello {
+struct Hello {
     role: Role,
-    modes: Modes,
+    modes: u32,
     plan: PlanDigest,
     nonce: [u8; 32],
     inferences: u32,
+    binding: [u8; 32],
+    verdict: u32,
+    retry_after_s: u32,
 }
 
 /// What both parties know after the hellos.
 pub(super) struct Handshake {
     pub(super) session: SessionId,
-    pub(super) mode: Mode,
     pub(super) client_nonce: [u8; 32],
     pub(super) server_nonce: [u8; 32],
     pub(super) inferences: u32,
 }
 
-impl Hello {
-    pub(super) fn new(
-        role: Role,
-        modes: Modes,
-        plan: PlanDigest,
-        inferences: u32,
-        rng: &mut ChaCha20Rng,
-    ) -> Self {
-        let mut nonce = [0; 32];
-        rng.fill_bytes(&mut nonce);
-        Self { role, modes, plan, nonce, inferences }
+/// The client's side: says what it wants, and returns what both know if the server does it.
+pub(super) fn greet(channel: &mut Channel, wish: Wish) -> Result<Handshake, RunError> {
+    let (modes, plan, inferences) = match wish {
+        Wish::Session { mode, plan, inferences } => (mode as u32, plan, inferences),
+        Wish::Plan(plan) => (ASKS_FOR_PLAN, plan, 0),
+    };
+    let hello = Hello {
+        role: Role::Client,
+        modes,
+        plan,
+        nonce: nonce()?,
+        inferences,
+        binding: binding_of(Role::Client, channel.binding()),
+        verdict: 0,
+        retry_after_s: 0,
+    };
+    let sent = hello.encode();
+    channel.send(&sent)?;
+    let received = channel.recv(HELLO_BYTES)?;
+    let answer = Hello::decode(&received)?;
+    answer.check_peer(Role::Server, channel)?;
+    if let Some(refusal) = Refusal::decode(answer.verdict, answer.retry_after_s)? {
+        return Err(RunError::Refused { refusal, plan });
+    }
+    if answer.plan != plan && !matches!(wish, Wish::Plan(_)) {
+        return Err(malformed("the server answers for another plan"));
+    }
+    if answer.inferences > inferences || (answer.inferences == 0 && inferences > 0) {
+        return Err(malformed("the server answers for more than was asked for"));
+    }
+    Ok(Handshake {
+        session: session_id(&sent, &received),
+        client_nonce: hello.nonce,
+        server_nonce: answer.nonce,
+        inferences: answer.inferences,
+    })
+}
+
+/// Asks the server at the other end of `channel` for a plan; what follows is for the caller to receive.
+///
+/// # Errors
+/// [`RunError::Refused`] if it has none such; others if it goes away or breaks the protocol.
+pub fn ask_for_plan(channel: &mut Channel, key: PlanDigest) -> Result<(), RunError> {
+    greet(channel, Wish::Plan(key)).map(|_| ())
+}
+
+/// A client that has said what it wants, and waits for an answer.
+pub struct Caller {
+    pub(super) channel: Channel,
+    wish: Wish,
+    hello: Hello,
+    received: Vec<u8>,
+}
+
+impl Caller {
+    /// Waits for the hello of the client at the other end of `channel`.
+    ///
+    /// # Errors
+    /// [`RunError::PeerIncompatible`] if it is of another version or no client, [`RunError::Authentication`]
+    /// if somebody is between, [`RunError::PeerMisbehaved`] if its hello is malformed; others if it goes away.
+    pub fn receive(mut channel: Channel) -> Result<Self, RunError> {
+        let received = channel.recv(HELLO_BYTES)?;
+        let hello = match Hello::decode(&received) {
+            Ok(hello) => hello,
+            Err(error) => {
+                // A client of another version can read so much of it.
+                if matches!(error, RunError::PeerIncompatible { .. }) {
+                    refuse(&mut channel, PlanDigest([0; 32]), Refusal::OtherVersion);
+                }
+                return Err(error);
+            }
+        };
+        hello.check_peer(Role::Client, &channel)?;
+        let wish = if hello.modes == ASKS_FOR_PLAN {
+            Wish::Plan(hello.plan)
+        } else {
+            let mode = Mode::ALL.into_iter().find(|mode| *mode as u32 == hello.modes);
+            let mode = mode.ok_or(malformed("a client wants what is no session"))?;
+            if !(1..=MAX_INFERENCES).contains(&hello.inferences) {
+                let what = format!("wants {} inferences", hello.inferences);
+                return Err(RunError::PeerIncompatible { what });
+            }
+            Wish::Session { mode, plan: hello.plan, inferences: hello.inferences }
+        };
+        Ok(Self { channel, wish, hello, received })
     }
 
-    /// Sends this hello, receives the peer's and checks that the two fit.
-    pub(super) fn exchange(self, channel: &mut Channel) -> Result<Handshake, RunError> {
-        let sent = self.encode();
-        let received = channel.exchange(&sent, HELLO_BYTES)?;
-        let peer = Self::decode(&received)?;
-        let incompatible = |what: String| Err(RunError::PeerIncompatible { what });
-        if peer.role == self.role {
-            return incompatible(format!("is a {:?} too", self.role).to_lowercase());
-        }
-        if peer.plan != self.plan {
-            return incompatible(format!("holds plan {}, this side plan {}", peer.plan, self.plan));
-        }
-        let (client, server, client_hello, server_hello) = match self.role {
-            Role::Client => (&self, &peer, &sent, &received),
-            Role::Server => (&peer, &self, &received, &sent),
-        };
-        let Some(mode) = client.modes.common(server.modes).single() else {
-            let (what, remedy) = match (self.role, client.modes.single()) {
-                (Role::Client, Some(Mode::Prepare)) => {
-                    ("does not prepare inferences", "start heq-run prepare --role server there")
+    /// What the client wants.
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        self.wish
+    }
+
+    /// Who the client is; nobody without encryption.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Peer> {
+        self.channel.peer()
+    }
+
+    /// A handle to end the client's connection by.
+    #[must_use]
+    pub fn lifeline(&self) -> heq_net::channel::Lifeline {
+        self.channel.lifeline()
+    }
+
+    /// The client, if it wants a session of one of `modes` with `plan`; otherwise it is refused.
+    ///
+    /// # Errors
+    /// [`RunError::RefusedClient`] if it wants something else.
+    pub fn expect(self, plan: PlanDigest, modes: Modes) -> Result<(Self, Mode), RunError> {
+        match self.wish {
+            Wish::Session { mode, plan: wanted, .. } if wanted == plan => {
+                if modes.contains(mode) {
+                    return Ok((self, mode));
                 }
-                (Role::Client, _) => {
-                    ("prepares inferences and runs none", "start heq-run --role server there")
-                }
-                (Role::Server, Some(Mode::Prepare)) => (
-                    "wants to prepare inferences",
-                    "start heq-run prepare --role server here for that",
-                ),
-                (Role::Server, _) => {
-                    ("wants to run inferences", "start heq-run --role server here for that")
-                }
-            };
-            return Err(RunError::PeerWantsOther { what, remedy });
-        };
-        let inferences = match mode {
-            Mode::Prepare => client.inferences.min(server.inferences),
-            Mode::Whole | Mode::Prepared => client.inferences,
-        };
-        if !(1..=MAX_INFERENCES).contains(&inferences) {
-            return incompatible(format!("wants {inferences} inferences"));
+                let prepares = modes.contains(Mode::Prepare);
+                let refusal = if prepares { Refusal::OnlyPrepares } else { Refusal::OnlyRuns };
+                Err(self.refuse(refusal))
+            }
+            Wish::Session { .. } | Wish::Plan(_) => Err(self.refuse(Refusal::UnknownPlan)),
         }
-        let session = Sha256::new()
-            .chain_update(b"heq/1/session/")
-            .chain_update(client_hello)
-            .chain_update(server_hello);
-        Ok(Handshake {
-            session: SessionId(session.finalize().into()),
-            mode,
-            client_nonce: client.nonce,
-            server_nonce: server.nonce,
+    }
+
+    /// Tells the client why it is not served, and returns the same for the server's log.
+    pub fn refuse(mut self, refusal: Refusal) -> RunError {
+        refuse(&mut self.channel, self.hello.plan, refusal);
+        RunError::RefusedClient { refusal, plan: self.hello.plan }
+    }
+
+    /// Tells a client that asks for a plan that it gets one, on the channel that is returned.
+    ///
+    /// # Errors
+    /// [`RunError`] if it went away.
+    pub fn give_plan(self) -> Result<Channel, RunError> {
+        Ok(self.admit(0)?.0)
+    }
+
+    /// Tells the client that it is served, with so many inferences at most; the channel is for what it asked.
+    pub(super) fn admit(mut self, most: u32) -> Result<(Channel, Handshake), RunError> {
+        let inferences = self.hello.inferences.min(most);
+        let answer = Hello {
+            role: Role::Server,
+            modes: self.hello.modes,
+            plan: self.hello.plan,
+            nonce: nonce()?,
             inferences,
-        })
+            binding: binding_of(Role::Server, self.channel.binding()),
+            verdict: 0,
+            retry_after_s: 0,
+        };
+        let sent = answer.encode();
+        self.channel.send(&sent)?;
+        let handshake = Handshake {
+            session: session_id(&self.received, &sent),
+            client_nonce: self.hello.nonce,
+            server_nonce: answer.nonce,
+            inferences,
+        };
+        Ok((self.channel, handshake))
+    }
+}
+
+/// Sends a refusal and ends the connection.
+fn refuse(channel: &mut Channel, plan: PlanDigest, refusal: Refusal) {
+    let (verdict, retry_after_s) = refusal.encode();
+    let answer = Hello {
+        role: Role::Server,
+        modes: 0,
+        plan,
+        nonce: [0; 32],
+        inferences: 0,
+        binding: binding_of(Role::Server, channel.binding()),
+        verdict,
+        retry_after_s,
+    };
+    // A client that does not wait for its answer is none the worse.
+    let _unsent = channel.send(&answer.encode()).and_then(|()| channel.close());
+}
+
+/// What a party shows of the secret of its connection: equal to what the peer expects if both are ends of the
+/// same one.
+fn binding_of(role: Role, binding: &[u8; BINDING_BYTES]) -> [u8; 32] {
+    let role: &[u8] = match role {
+        Role::Client => b"client",
+        Role::Server => b"server",
+    };
+    Sha256::new()
+        .chain_update(b"heq/1/binding/")
+        .chain_update(role)
+        .chain_update(binding)
+        .finalize()
+        .into()
+}
+
+fn session_id(client_hello: &[u8], server_hello: &[u8]) -> SessionId {
+    let session = Sha256::new()
+        .chain_update(b"heq/1/session/")
+        .chain_update(client_hello)
+        .chain_update(server_hello);
+    SessionId(session.finalize().into())
+}
+
+fn nonce() -> Result<[u8; 32], RunError> {
+    let mut nonce = [0; 32];
+    fresh_rng()?.fill_bytes(&mut nonce);
+    Ok(nonce)
+}
+
+fn malformed(what: &str) -> RunError {
+    RunError::PeerMisbehaved { step: "the handshake".to_owned(), what: what.to_owned() }
+}
+
+impl Hello {
+    /// Checks that the peer is `role`, at the other end of this very connection.
+    fn check_peer(&self, role: Role, channel: &Channel) -> Result<(), RunError> {
+        if self.role != role {
+            let what = format!("is a {:?} too", self.role).to_lowercase();
+            return Err(RunError::PeerIncompatible { what });
+        }
+        if self.binding != binding_of(role, channel.binding()) {
+            return Err(RunError::Authentication {
+                what: "the peer is at the end of another connection: somebody is between"
+                    .to_owned(),
+                remedy: "let nothing on the way end TLS; a load balancer must pass TCP through",
+            });
+        }
+        Ok(())
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -165,40 +345,55 @@ impl Hello {
         let mut bytes = Vec::with_capacity(HELLO_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(role | self.modes.0 << 8).to_le_bytes());
+        bytes.extend_from_slice(&(role | self.modes << 8).to_le_bytes());
         bytes.extend_from_slice(&self.plan.0);
         bytes.extend_from_slice(&self.nonce);
         bytes.extend_from_slice(&self.inferences.to_le_bytes());
+        bytes.extend_from_slice(&self.binding);
+        bytes.extend_from_slice(&self.verdict.to_le_bytes());
+        bytes.extend_from_slice(&self.retry_after_s.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, RunError> {
-        let malformed = || RunError::PeerMisbehaved {
-            step: "the handshake".to_owned(),
-            what: "the hello is malformed".to_owned(),
-        };
         let incompatible = |what: String| RunError::PeerIncompatible { what };
-        let (magic, rest) = bytes.split_first_chunk::<8>().ok_or_else(malformed)?;
-        if *magic != MAGIC {
+        let mut fields = Fields(bytes);
+        if fields.take()? != MAGIC {
             return Err(incompatible("does not speak this protocol".to_owned()));
         }
-        let (version, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let version = u32::from_le_bytes(*version);
+        let version = u32::from_le_bytes(fields.take()?);
         if version != PROTOCOL_VERSION {
             let what = format!("speaks protocol version {version}, this side {PROTOCOL_VERSION}");
             return Err(incompatible(what));
         }
-        let (role, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let role = u32::from_le_bytes(*role);
-        let modes = Modes(role >> 8);
+        let role = u32::from_le_bytes(fields.take()?);
+        let modes = role >> 8;
         let role = match role & 0xff {
             0 => Role::Client,
             1 => Role::Server,
-            _ => return Err(malformed()),
+            _ => return Err(malformed("a hello is of no known role")),
         };
-        let (plan, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let (nonce, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let inferences = u32::from_le_bytes(rest.try_into().map_err(|_| malformed())?);
-        Ok(Self { role, modes, plan: PlanDigest(*plan), nonce: *nonce, inferences })
+        Ok(Self {
+            role,
+            modes,
+            plan: PlanDigest(fields.take()?),
+            nonce: fields.take()?,
+            inferences: u32::from_le_bytes(fields.take()?),
+            binding: fields.take()?,
+            verdict: u32::from_le_bytes(fields.take()?),
+            retry_after_s: u32::from_le_bytes(fields.take()?),
+        })
+    }
+}
+
+/// What is left of a message.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], RunError> {
+        let (field, rest) =
+            self.0.split_first_chunk().ok_or_else(|| malformed("a hello is too short"))?;
+        self.0 = rest;
+        Ok(*field)
     }
 }

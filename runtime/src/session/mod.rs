@@ -8,8 +8,9 @@
 pub mod extension;
 mod hello;
 mod producer;
+mod refusal;
 
-pub use hello::{MAX_INFERENCES, Mode, Modes, PROTOCOL_VERSION};
+pub use hello::{Caller, MAX_INFERENCES, Mode, Modes, PROTOCOL_VERSION, Wish, ask_for_plan};
 pub use heq_ir::predict::WEIGHT_CACHE_BYTES;
 
 use crate::error::RunError;
@@ -21,7 +22,7 @@ use crate::random::fresh_rng;
 use crate::stats::{Measured, RotStats};
 use crate::stock::Stock;
 use extension::Extension;
-use hello::{Handshake, Hello};
+use hello::Handshake;
 use heq_he::Ring;
 use heq_he::client::SecretKey;
 use heq_he::server::ServerKeys;
@@ -32,6 +33,7 @@ use heq_net::Channel;
 use heq_ot::{RotReceiverBatch, RotSenderBatch, SessionId};
 use producer::{Lanes, Producer};
 use rand_chacha::ChaCha20Rng;
+pub use refusal::Refusal;
 use sha2::{Digest, Sha256};
 use std::sync::OnceLock;
 
@@ -218,25 +220,48 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Runs the set-up with the peer at the other end of `channel`.
-    ///
-    /// A client wants one of `modes`, a server accepts all of them. A client announces its number of
-    /// `inferences`, a server the most that it prepares; of others its argument is ignored.
+    /// The client's side: asks the server at the other end of `channel` for a session of `inferences`, and
+    /// runs the set-up. A server may prepare fewer than it is asked for.
     ///
     /// # Errors
-    /// [`RunError::PeerIncompatible`] if the peer has another plan, version or the same role, or no such
-    /// sessions; other variants if it goes away or breaks the protocol.
-    pub fn establish(
+    /// [`RunError::Refused`] if the server does not serve this client, [`RunError::PeerIncompatible`] if it is
+    /// of another version; other variants if it goes away or breaks the protocol.
+    pub fn connect(
         plan: &'a PreparedPlan,
-        role: Role,
         mut channel: Channel,
-        modes: Modes,
+        mode: Mode,
         inferences: u32,
     ) -> Result<Self, RunError> {
-        let mut rng = fresh_rng()?;
-        let mine = Hello::new(role, modes, plan.plan.digest(), inferences, &mut rng);
-        let handshake = mine.exchange(&mut channel)?;
-        let Handshake { session, mode, client_nonce, server_nonce, inferences } = handshake;
+        let wish = Wish::Session { mode, plan: plan.plan.digest(), inferences };
+        let handshake = hello::greet(&mut channel, wish)?;
+        Self::begin(plan, Role::Client, channel, mode, handshake)
+    }
+
+    /// The server's side: serves `caller` if it wants one of `modes` with this plan, prepares at most `most`
+    /// inferences, and runs the set-up.
+    ///
+    /// # Errors
+    /// [`RunError::RefusedClient`] if the client wants something else; other variants if it goes away or breaks
+    /// the protocol.
+    pub fn accept(
+        plan: &'a PreparedPlan,
+        caller: Caller,
+        modes: Modes,
+        most: u32,
+    ) -> Result<Self, RunError> {
+        let (caller, mode) = caller.expect(plan.plan.digest(), modes)?;
+        let (channel, handshake) = caller.admit(most)?;
+        Self::begin(plan, Role::Server, channel, mode, handshake)
+    }
+
+    fn begin(
+        plan: &'a PreparedPlan,
+        role: Role,
+        channel: Channel,
+        mode: Mode,
+        handshake: Handshake,
+    ) -> Result<Self, RunError> {
+        let Handshake { session, client_nonce, server_nonce, inferences } = handshake;
         let mut made = Self {
             plan,
             role,
@@ -249,14 +274,24 @@ impl<'a> Session<'a> {
             producer: None,
             keys: None,
             seeds: RequestSeeds::new(client_nonce),
-            rng,
+            rng: fresh_rng()?,
             inferences,
             done: 0,
         };
+        made.limit_queue();
         if mode != Mode::Prepared {
             made.set_up(&server_nonce)?;
         }
         Ok(made)
+    }
+
+    /// Bounds what waits for a peer that does not read by what can wait for one that does.
+    fn limit_queue(&self) {
+        let plan = &self.plan.plan;
+        let lanes = RotSender::ALL.map(|sender| plan.lane_window_bytes(sender));
+        let windows = std::iter::once(plan.window_bytes()).chain(lanes);
+        let leaving = windows.map(|(up, down)| if self.role == Role::Client { up } else { down });
+        self.channel.limit_queue(leaving.fold(0, u64::saturating_add));
     }
 
     /// Base OTs, extension, keys, and the threads that make random OTs.

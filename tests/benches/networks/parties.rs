@@ -71,6 +71,7 @@ impl Files {
         let server = Server::start(self.party("server.json").args(["--timeout", TIMEOUT]))?;
         let mut command = self.party("client.json");
         command.args(["--role", "client", "--timeout", TIMEOUT, "--connect", &server.address]);
+        command.arg("--insecure-loopback");
         self.run_client(command, input, count)?;
         server.finish()?;
         Ok(Session { server: self.stats("server.json")?, ..self.session()? })

@@ -45,10 +45,7 @@ impl Plan {
 
     /// What each party holds before a session.
     pub(super) fn starting_memory(&self, situation: &MemorySituation) -> Both {
-        let tables = self.rlwe().iter().fold(0, |sum: u64, params| {
-            sum.saturating_add(extended(params).saturating_mul(TABLE_WORDS))
-        });
-        let both = PROGRAM_BYTES.saturating_add(tables).saturating_add(self.plan_memory());
+        let both = self.tables_memory();
         let read = self.linear_steps().fold(0_u64, |sum, (_, step)| {
             let geometry = &step.op.geometry;
             let weights = geometry.weight_count().unwrap_or(usize::MAX) as u64;
@@ -59,6 +56,20 @@ impl Plan {
         let input = words(self.input_len()).saturating_mul(3);
         let server = self.weight_memory(situation).saturating_add(read);
         Both::same(both).add(Both { client: input, server })
+    }
+
+    /// What sessions of one server share: program, tables, weights and the plan.
+    #[must_use]
+    pub fn shared_memory(&self, situation: &MemorySituation) -> u64 {
+        self.tables_memory().saturating_add(self.weight_memory(situation))
+    }
+
+    /// The program, the plan and the tables of its rings.
+    fn tables_memory(&self) -> u64 {
+        let tables = self.rlwe().iter().fold(0, |sum: u64, params| {
+            sum.saturating_add(extended(params).saturating_mul(TABLE_WORDS))
+        });
+        PROGRAM_BYTES.saturating_add(tables).saturating_add(self.plan_memory())
     }
 
     /// The server's weights: folded ones, rows of transformed ones as far as there is memory, biases,

@@ -1,0 +1,202 @@
+//! `heq-run cert`: a private authority for those who have none.
+
+use super::Output;
+use super::args::{CertCommand, CertFolder};
+use super::identity::{MAX_PEM_BYTES, wrong};
+use crate::private_file;
+use heq_data::plan_files::{read_file, write_file};
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_net::tls::{Authority, Certificate};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use zeroize::Zeroizing;
+
+const AUTHORITY_NAME: &str = "heq private authority";
+const AUTHORITY_DAYS: u32 = 3653;
+
+/// Hosts of a server if none is given: for a trial on one machine.
+const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// How long before its end a certificate is worth a warning.
+pub(super) const RENEW_BEFORE: Duration = Duration::from_hours(30 * 24);
+
+pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    match command {
+        CertCommand::Init { folder: CertFolder { dir }, host, days } => {
+            let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
+            let authority = Authority::create(AUTHORITY_NAME, AUTHORITY_DAYS)
+                .map_err(|error| wrong(&certificate, &error))?;
+            std::fs::create_dir_all(dir).map_err(|error| cannot_write(dir, &error))?;
+            write_private(&key, authority.key(), false)?;
+            write_file(&certificate, authority.certificate().as_bytes())?;
+            report(output, &certificate, "the authority's certificate: public");
+            report(output, &key, "its private key: keep it off the server, and safe");
+            server(&authority, dir, "server", host, *days, output)
+        }
+        CertCommand::Server { name, folder: CertFolder { dir }, host, days } => {
+            server(&read_authority(dir)?, dir, name, host, *days, output)
+        }
+        CertCommand::Client { name, folder: CertFolder { dir }, days } => {
+            let authority = read_authority(dir)?;
+            let path = identity_path(dir, name)?;
+            let pem = authority.client(name, *days).map_err(|error| wrong(&path, &error))?;
+            write_private(&path, &pem, false)?;
+            report(output, &path, "the client's --identity: give it to the client alone");
+            Ok(())
+        }
+        CertCommand::Show { file, json } => show(file, *json, output),
+    }
+}
+
+fn server(
+    authority: &Authority,
+    dir: &Path,
+    name: &str,
+    hosts: &[String],
+    days: u32,
+    output: &mut Output<'_>,
+) -> Result<(), Diagnostic> {
+    let path = identity_path(dir, name)?;
+    let hosts = if hosts.is_empty() { LOCAL.map(str::to_owned).to_vec() } else { hosts.to_vec() };
+    let what = format!("the server's --identity, for {}", hosts.join(", "));
+    let pem = authority.server(name, hosts, days).map_err(|error| wrong(&path, &error))?;
+    // A server's certificate is renewed in its place.
+    write_private(&path, &pem, true)?;
+    report(output, &path, &what);
+    Ok(())
+}
+
+/// The file of a name, which must be one part of a path.
+fn identity_path(dir: &Path, name: &str) -> Result<PathBuf, Diagnostic> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    if name.is_empty() || name.starts_with('.') || name == "ca" || !name.chars().all(is_plain) {
+        let remedy = "use letters, digits and -_.@, and not the name ca";
+        return Err(Diagnostic::new(Code::BadOption, name, "cannot be the name of a file", remedy));
+    }
+    Ok(dir.join(format!("{name}.pem")))
+}
+
+fn read_authority(dir: &Path) -> Result<Authority, Diagnostic> {
+    let certificate = dir.join("ca.pem");
+    let text = |path: &Path| {
+        let bytes = Zeroizing::new(read_file(path, MAX_PEM_BYTES)?);
+        String::from_utf8(bytes.to_vec()).map_err(|_| {
+            let remedy = "give --dir and the folder that heq-run cert init made";
+            Diagnostic::new(Code::WrongIdentity, path.display().to_string(), "is no PEM", remedy)
+        })
+    };
+    Ok(Authority::from_pem(text(&certificate)?, Zeroizing::new(text(&dir.join("ca.key"))?)))
+}
+
+/// Writes a file that its owner alone may read; replaces one that is there only if that is meant.
+fn write_private(path: &Path, text: &str, replaces: bool) -> Result<(), Diagnostic> {
+    let write = || {
+        let mut options = private_file::options();
+        options.write(true);
+        if !replaces {
+            return options.create_new(true).open(path)?.write_all(text.as_bytes());
+        }
+        let partial = path.with_extension("pem.partial");
+        let _none = std::fs::remove_file(&partial);
+        options.create_new(true).open(&partial)?.write_all(text.as_bytes())?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Diagnostic::new(
+            Code::FileAccess,
+            path.display().to_string(),
+            "is there already, and is not overwritten",
+            "give another name or --dir, or remove it if nobody needs it any more",
+        ),
+        _ => cannot_write(path, &error),
+    })
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::new(
+        Code::FileAccess,
+        path.display().to_string(),
+        format!("cannot be written: {error}"),
+        "check that the folder exists, is writable and has room",
+    )
+}
+
+fn report(output: &mut Output<'_>, path: &Path, what: &str) {
+    // What was written is there, whoever hears of it.
+    let _ = writeln!(output.out, "{}: {what}", path.display());
+}
+
+fn show(file: &Path, is_json: bool, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    let pem = Zeroizing::new(read_file(file, MAX_PEM_BYTES)?);
+    let all = Certificate::all_from_pem(&pem).map_err(|error| wrong(file, &error))?;
+    if is_json {
+        let certificates: Vec<_> = all.iter().map(to_json).collect();
+        let document =
+            serde_json::json!({ "schema": "heq-certificates/1", "certificates": certificates });
+        let _ = writeln!(output.out, "{document:#}");
+    } else {
+        for certificate in &all {
+            let _ = writeln!(output.out, "{}", describe(certificate));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn to_json(certificate: &Certificate) -> serde_json::Value {
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    serde_json::json!({
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "hosts": certificate.hosts,
+        "pin": certificate.pin.to_string(),
+        "not_before": seconds(certificate.not_before),
+        "not_after": seconds(certificate.not_after),
+        "is_authority": certificate.is_authority,
+        "is_valid_now": certificate.is_valid_at(SystemTime::now()),
+    })
+}
+
+pub(super) fn describe(certificate: &Certificate) -> String {
+    let kind = if certificate.is_authority { "authority" } else { "certificate" };
+    let hosts = match certificate.hosts.as_slice() {
+        [] => String::new(),
+        hosts => format!("\n  hosts   {}", hosts.join(", ")),
+    };
+    format!(
+        "{kind} {}\n  issuer  {}{hosts}\n  pin     {}\n  valid   {}",
+        certificate.subject,
+        certificate.issuer,
+        certificate.pin,
+        validity(certificate),
+    )
+}
+
+/// How long a certificate is valid.
+fn validity(certificate: &Certificate) -> String {
+    let now = SystemTime::now();
+    let days = |duration: Duration| duration.as_secs() / 86_400;
+    match certificate.not_after.duration_since(now) {
+        _ if now < certificate.not_before => "not yet".to_owned(),
+        Err(since) => format!("no more, since {} days", days(since.duration())),
+        Ok(left) if left < RENEW_BEFORE => format!("{} days more: renew it", days(left)),
+        Ok(left) => format!("{} days more", days(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_folder() {
+        let dir = Path::new("pki");
+        assert_eq!(
+            identity_path(dir, "alice@example.org").unwrap(),
+            dir.join("alice@example.org.pem")
+        );
+        for name in ["", "..", "../up", "a/b", "ca", ".hidden", "a b", "naïve"] {
+            assert_eq!(identity_path(dir, name).unwrap_err().code, Code::BadOption, "{name}");
+        }
+    }
+}

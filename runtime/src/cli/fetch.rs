@@ -1,0 +1,52 @@
+//! `heq-run fetch-plan`: gets a public plan from a server.
+
+use super::args::FetchArguments;
+use super::{Output, identity};
+use crate::error::RunError;
+use crate::service::fetch::{self, PlanKey};
+use heq_data::plan_files::replace_file;
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_net::tls::ClientTls;
+
+pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    let tls = identity::client(&arguments.peer.identity)?;
+    let tls = tls.as_ref();
+    if arguments.list {
+        let listed = list(arguments, tls)?;
+        if arguments.json {
+            let document = serde_json::json!({ "schema": "heq-plans/1", "plans": listed });
+            let _ = writeln!(output.out, "{document:#}");
+        } else {
+            for plan in &listed {
+                let name: String = plan.name.chars().filter(|c| !c.is_control()).collect();
+                let _ = writeln!(output.out, "{name}  {}  {} bytes", plan.digest, plan.bytes);
+            }
+        }
+        return Ok(());
+    }
+    let path = arguments.output.as_ref().ok_or_else(|| super::missing("-o PLAN.heq"))?;
+    let key = match &arguments.plan {
+        Some(key) => key.clone(),
+        None => match list(arguments, tls)?.as_slice() {
+            [only] => PlanKey::Name(only.name.clone()),
+            plans => {
+                let what = format!("the server has {} plans", plans.len());
+                let remedy = "name one of those that --list shows";
+                return Err(Diagnostic::new(Code::BadOption, "fetch-plan", what, remedy));
+            }
+        },
+    };
+    let (plan, bytes) = identity::open(&arguments.peer, tls)
+        .and_then(|channel| fetch::plan(channel, &key))
+        .map_err(RunError::into_diagnostic)?;
+    replace_file(path, &bytes)?;
+    let _ = writeln!(output.out, "{}: plan {}", path.display(), plan.digest());
+    Ok(())
+}
+
+fn list(
+    arguments: &FetchArguments,
+    tls: Option<&ClientTls>,
+) -> Result<Vec<crate::service::Listed>, Diagnostic> {
+    identity::open(&arguments.peer, tls).and_then(fetch::list).map_err(RunError::into_diagnostic)
+}

@@ -1,0 +1,97 @@
+//! Who this party is, and whom it trusts, from files.
+
+use super::args::{IdentityArguments, PeerArguments};
+use crate::error::RunError;
+use crate::private_file::is_open_to_others;
+use crate::service::{Clients, ReadIdentity};
+use heq_data::plan_files::read_file;
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_net::Channel;
+use heq_net::tcp::connect;
+use heq_net::tls::{ClientTls, Identity, ServerTls, TlsFileError, Trust};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// Most bytes of a file of keys and certificates.
+pub(super) const MAX_PEM_BYTES: usize = 1 << 20;
+
+/// How long to try to reach a server that is starting.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a client connects; none: without encryption, on this machine.
+pub(super) fn client(arguments: &IdentityArguments) -> Result<Option<ClientTls>, Diagnostic> {
+    let Some(path) = identity_path(arguments)? else { return Ok(None) };
+    let identity = read_identity(path)?;
+    let keys = (!arguments.pin.is_empty()).then(|| arguments.pin.iter().copied().collect());
+    let trust = Trust { authorities: authorities(&arguments.ca)?, keys };
+    ClientTls::new(&identity, &trust, arguments.server_name.clone())
+        .map(Some)
+        .map_err(|error| wrong(path, &error))
+}
+
+/// How a server reads who it is and whom it admits.
+pub(super) fn server(
+    arguments: &IdentityArguments,
+    clients: Option<&Path>,
+) -> Result<ReadIdentity, Diagnostic> {
+    let path = identity_path(arguments)?.map(Path::to_path_buf);
+    let (ca, clients) = (arguments.ca.clone(), clients.map(Path::to_path_buf));
+    Ok(Box::new(move || {
+        let Some(path) = &path else { return Ok(None) };
+        let identity = read_identity(path)?;
+        let list = clients.as_deref().map(Clients::read).transpose()?;
+        let keys = list.as_ref().map(|list| list.keys().collect());
+        let trust = Trust { authorities: authorities(&ca)?, keys };
+        let tls = ServerTls::new(&identity, &trust).map_err(|error| wrong(path, &error))?;
+        Ok(Some((tls, list.unwrap_or_default())))
+    }))
+}
+
+/// Connects to the server that the arguments name.
+pub(super) fn open(peer: &PeerArguments, tls: Option<&ClientTls>) -> Result<Channel, RunError> {
+    let address = peer.connect.as_ref().ok_or_else(|| super::missing("--connect HOST:PORT"))?;
+    Ok(connect(address, Instant::now() + CONNECT_PATIENCE, peer.options(), tls)?)
+}
+
+/// The file that says who this party is; none if nothing needs to.
+fn identity_path(arguments: &IdentityArguments) -> Result<Option<&Path>, Diagnostic> {
+    match (&arguments.identity, arguments.insecure_loopback) {
+        (Some(path), _) => Ok(Some(path)),
+        (None, true) => Ok(None),
+        (None, false) => Err(Diagnostic::new(
+            Code::BadOption,
+            "command line",
+            "nothing says who this side is, and whom it trusts",
+            "give --identity FILE.pem (heq-run cert init makes one for the server, heq-run cert client NAME \
+             for a client), or --insecure-loopback if both parties are on this machine",
+        )),
+    }
+}
+
+/// Reads a file that has a private key in it.
+pub(super) fn read_identity(path: &Path) -> Result<Identity, Diagnostic> {
+    let pem = Zeroizing::new(read_file(path, MAX_PEM_BYTES)?);
+    if is_open_to_others(path).unwrap_or(true) {
+        return Err(Diagnostic::new(
+            Code::WrongIdentity,
+            path.display().to_string(),
+            "others than its owner may read or write the private key",
+            "chmod 600 the file; if others may have read it, issue another",
+        ));
+    }
+    Identity::from_pem(&pem).map_err(|error| wrong(path, &error))
+}
+
+fn authorities(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Diagnostic> {
+    paths.iter().map(|path| read_file(path, MAX_PEM_BYTES)).collect()
+}
+
+pub(super) fn wrong(path: &Path, error: &TlsFileError) -> Diagnostic {
+    Diagnostic::new(
+        Code::WrongIdentity,
+        path.display().to_string(),
+        error.to_string(),
+        "give a PEM file of a private key, its certificate and an authority's, as heq-run cert writes it",
+    )
+}

@@ -1,0 +1,214 @@
+//! The plans that a server serves.
+
+use crate::error::RunError;
+use crate::session::{PreparedPlan, PreparedServer};
+use heq_data::plan_files::{read_plan_bytes, read_weights};
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_ir::link::LinkProfile;
+use heq_ir::plan::weights::default_path;
+use heq_ir::plan::{Plan, PlanDigest};
+use heq_ir::predict::memory::MemorySituation;
+use heq_ir::predict::{CostProfile, Situation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The link that deadlines are predicted for: slower than most.
+const DEADLINE_LINK: LinkProfile = LinkProfile::MOBILE;
+
+/// How many times as long as predicted an inference may take, for slower machines and for those that it
+/// shares them with, and how long at least.
+const DEADLINE_FACTOR: f64 = 10.0;
+const DEADLINE_LEAST: Duration = Duration::from_secs(30);
+
+/// Which plans a server serves, and with what.
+#[derive(Clone, Debug)]
+pub struct PlanFiles {
+    /// Files, and folders of files, of plans.
+    pub plans: Vec<PathBuf>,
+    /// The weights, if there is one plan and they are not beside it.
+    pub weights: Option<PathBuf>,
+    /// Most bytes of transformed weights of each plan.
+    pub weight_cache_bytes: usize,
+}
+
+/// A plan as a server serves it. All sessions share it.
+pub(crate) struct Offer {
+    pub(crate) name: String,
+    pub(crate) plan: PreparedPlan,
+    pub(crate) weights: PreparedServer,
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
+    /// Memory that sessions share, and that each takes, in bytes.
+    pub(crate) shared_bytes: u64,
+    pub(crate) session_bytes: u64,
+    /// How long set-up and one inference may take.
+    pub(crate) deadline: Duration,
+}
+
+/// All plans of a server.
+pub(crate) struct Catalogue {
+    offers: Vec<Arc<Offer>>,
+}
+
+/// One plan in the list that clients can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name: that of its file without the ending.
+    pub name: String,
+    /// Its digest, 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// The name of the model that it was compiled from.
+    pub model: String,
+}
+
+impl Catalogue {
+    /// Reads all plans with their weights.
+    pub(crate) fn load(files: &PlanFiles, deadline: Option<Duration>) -> Result<Self, Diagnostic> {
+        let mut offers: Vec<Arc<Offer>> = Vec::new();
+        let paths = plan_paths(&files.plans)?;
+        if let (Some(weights), [_, _, ..]) = (&files.weights, paths.as_slice()) {
+            let what = "names the weights of one plan, but there are several";
+            let remedy = "put the weights of each plan beside it, as PLAN.server.heq";
+            return Err(Diagnostic::new(
+                Code::BadOption,
+                weights.display().to_string(),
+                what,
+                remedy,
+            ));
+        }
+        for path in paths {
+            let offer = Offer::load(&path, files, deadline)?;
+            let digest = offer.plan.plan().digest();
+            let twice = |other: &Arc<Offer>| {
+                other.name == offer.name || other.plan.plan().digest() == digest
+            };
+            if let Some(other) = offers.iter().find(|other| twice(other)) {
+                let what = format!("has the name or the digest of another plan, {}", other.name);
+                let remedy = "give each plan once, in files of different names";
+                return Err(Diagnostic::new(
+                    Code::BadOption,
+                    path.display().to_string(),
+                    what,
+                    remedy,
+                ));
+            }
+            offers.push(Arc::new(offer));
+        }
+        Ok(Self { offers })
+    }
+
+    pub(crate) fn offers(&self) -> &[Arc<Offer>] {
+        &self.offers
+    }
+
+    /// The plan of a digest.
+    pub(crate) fn find(&self, digest: PlanDigest) -> Option<&Arc<Offer>> {
+        self.offers.iter().find(|offer| offer.plan.plan().digest() == digest)
+    }
+
+    /// What a client asks for: a plan by digest or name, or the list.
+    pub(crate) fn fetch(&self, key: PlanDigest) -> Option<Vec<u8>> {
+        if key == LIST {
+            return Some(serde_json::to_vec(&self.list()).unwrap_or_default());
+        }
+        let named = |offer: &&Arc<Offer>| name_key(&offer.name) == key;
+        let offer = self.find(key).or_else(|| self.offers.iter().find(named))?;
+        Some(offer.bytes.clone())
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let listed = |offer: &Arc<Offer>| Listed {
+            name: offer.name.clone(),
+            digest: offer.plan.plan().digest().to_string(),
+            bytes: offer.bytes.len() as u64,
+            model: offer.plan.plan().spec().model.clone(),
+        };
+        self.offers.iter().map(listed).collect()
+    }
+}
+
+/// Asks for the list of plans.
+pub(crate) const LIST: PlanDigest = PlanDigest([0; 32]);
+
+/// What asks for a plan by its name.
+pub(crate) fn name_key(name: &str) -> PlanDigest {
+    let hash = Sha256::new().chain_update(b"heq/1/plan-name/").chain_update(name.as_bytes());
+    PlanDigest(hash.finalize().into())
+}
+
+impl Offer {
+    fn load(
+        path: &Path,
+        files: &PlanFiles,
+        deadline: Option<Duration>,
+    ) -> Result<Self, Diagnostic> {
+        let (plan, bytes) = read_plan_bytes(path)?;
+        let weights_path = files.weights.clone().unwrap_or_else(|| default_path(path));
+        let weights = read_weights(&weights_path, &plan)?;
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let situation = MemorySituation {
+            weight_cache_bytes: files.weight_cache_bytes as u64,
+            threads: rayon::current_num_threads(),
+        };
+        let shared_bytes = plan.shared_memory(&situation);
+        let session_bytes = plan.memory(&situation).server.peak().saturating_sub(shared_bytes);
+        let deadline = deadline.unwrap_or_else(|| longest_inference(&plan));
+        let plan = PreparedPlan::new(plan);
+        let weights = PreparedServer::new(&plan, &weights, files.weight_cache_bytes)
+            .map_err(RunError::into_diagnostic)?;
+        Ok(Self { name, plan, weights, bytes, shared_bytes, session_bytes, deadline })
+    }
+}
+
+/// How long set-up and one inference may take.
+fn longest_inference(plan: &Plan) -> Duration {
+    let profile = CostProfile::default();
+    let threads = rayon::current_num_threads();
+    let link = Some(DEADLINE_LINK);
+    let situation = Situation { profile: &profile, link, threads, is_shared: true };
+    let predicted = plan.predict(&situation);
+    let seconds = DEADLINE_FACTOR * (predicted.setup.wall_s + predicted.online_s());
+    // A day is more than any plan takes; a prediction may be no number for plans that nobody would run.
+    let longest = Duration::from_secs(86_400);
+    Duration::try_from_secs_f64(seconds).unwrap_or(longest).clamp(DEADLINE_LEAST, longest)
+}
+
+/// The files of plans, those of folders among them, in the order of their names.
+fn plan_paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+    let mut paths = Vec::new();
+    for path in given {
+        if !path.is_dir() {
+            paths.push(path.clone());
+            continue;
+        }
+        let place = path.display().to_string();
+        let cannot_read = |error: std::io::Error| {
+            let remedy = "check the folder and its permissions";
+            Diagnostic::new(Code::FileAccess, &place, format!("cannot be read: {error}"), remedy)
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(cannot_read)? {
+            found.push(entry.map_err(cannot_read)?.path());
+        }
+        found.retain(|path| is_plan_file(path));
+        if found.is_empty() {
+            let what = "has no plan in it";
+            let remedy = "put files PLAN.heq into it, with PLAN.server.heq beside each";
+            return Err(Diagnostic::new(Code::FileAccess, place, what, remedy));
+        }
+        found.sort();
+        paths.extend(found);
+    }
+    Ok(paths)
+}
+
+/// Whether a file is named like a plan, and not like weights.
+fn is_plan_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".heq") && !name.ends_with(".server.heq")
+}

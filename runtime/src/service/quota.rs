@@ -1,0 +1,177 @@
+//! How many inferences a client may have a day.
+//!
+//! Outputs tell something of the model, and many of them more; a quota bounds how fast. What a client
+//! announces counts when its session is admitted, whether or not it ends well. Days are those of UTC; a clock
+//! that goes back gives nobody more. With a file the counts outlive the server.
+
+use super::clients::Clients;
+use crate::session::Refusal;
+use heq_data::plan_files::{read_file, replace_file};
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_net::tls::Peer;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const SCHEMA: &str = "heq-quota/1";
+
+const DAY_S: u64 = 86_400;
+
+/// Most bytes of the file.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Counts what clients had today.
+pub(crate) struct Quota {
+    /// Of clients for whom the list says nothing; none: as many as they like.
+    limit: Option<u64>,
+    file: Option<PathBuf>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counts {
+    schema: String,
+    /// Days since 1970.
+    day: u64,
+    /// Inferences of each key.
+    used: BTreeMap<String, u64>,
+}
+
+impl Quota {
+    /// Goes on with what `file` says, if it is there.
+    pub(crate) fn open(limit: Option<u64>, file: Option<PathBuf>) -> Result<Self, Diagnostic> {
+        let mut counts = Counts { schema: SCHEMA.to_owned(), ..Counts::default() };
+        if let Some(file) = file.as_ref().filter(|file| file.exists()) {
+            let bytes = read_file(file, MAX_BYTES)?;
+            let wrong = |what: String| {
+                let remedy = "give the file that this option wrote, or remove it to begin anew";
+                Diagnostic::new(Code::WrongDocument, file.display().to_string(), what, remedy)
+            };
+            counts = serde_json::from_slice(&bytes)
+                .map_err(|error| wrong(format!("is no record of quotas: {error}")))?;
+            if counts.schema != SCHEMA {
+                return Err(wrong(format!("is of schema {}, not {SCHEMA}", counts.schema)));
+            }
+        }
+        Ok(Self { limit, file, counts: Mutex::new(counts) })
+    }
+
+    /// Refuses a client that would have more than it may with `inferences` more.
+    pub(crate) fn check(
+        &self,
+        peer: Option<&Peer>,
+        clients: &Clients,
+        inferences: u32,
+    ) -> Result<(), Refusal> {
+        self.ask(peer, clients, inferences, false)
+    }
+
+    /// Counts `inferences` of a client, or refuses it.
+    pub(crate) fn take(
+        &self,
+        peer: Option<&Peer>,
+        clients: &Clients,
+        inferences: u32,
+    ) -> Result<(), Refusal> {
+        self.ask(peer, clients, inferences, true)
+    }
+
+    fn ask(
+        &self,
+        peer: Option<&Peer>,
+        clients: &Clients,
+        inferences: u32,
+        counts: bool,
+    ) -> Result<(), Refusal> {
+        let limit = peer.and_then(|peer| clients.quota(peer.pin)).or(self.limit);
+        let Some(limit) = limit else { return Ok(()) };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let name = peer.map_or_else(|| "unauthenticated".to_owned(), |peer| peer.pin.to_string());
+        self.ask_at(now, name, limit, inferences, counts)
+    }
+
+    fn ask_at(
+        &self,
+        now: u64,
+        name: String,
+        limit: u64,
+        inferences: u32,
+        is_counted: bool,
+    ) -> Result<(), Refusal> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if now / DAY_S > counts.day {
+            counts.day = now / DAY_S;
+            counts.used.clear();
+        }
+        let used = counts.used.get(&name).copied().unwrap_or(0);
+        let used = used.saturating_add(u64::from(inferences));
+        if used > limit {
+            let left = ((counts.day + 1) * DAY_S).saturating_sub(now);
+            let retry_after_s = u32::try_from(left).unwrap_or(u32::MAX);
+            return Err(Refusal::QuotaUsedUp { retry_after_s });
+        }
+        if !is_counted {
+            return Ok(());
+        }
+        let before = counts.used.insert(name.clone(), used);
+        if let Some(file) = &self.file {
+            let text = serde_json::to_vec(&*counts).unwrap_or_default();
+            if let Err(diagnostic) = replace_file(file, &text) {
+                // What is not counted is not served.
+                tracing::error!("{diagnostic}");
+                counts.used.insert(name, before.unwrap_or(0));
+                return Err(Refusal::Busy { retry_after_s: 60 });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(quota: &Quota, now: u64, count: u32) -> Result<(), Refusal> {
+        quota.ask_at(now, "sha256:aa".to_owned(), 10, count, false)?;
+        quota.ask_at(now, "sha256:aa".to_owned(), 10, count, true)
+    }
+
+    #[test]
+    fn a_day_has_its_inferences() {
+        let quota = Quota::open(None, None).unwrap();
+        let noon = 20_000 * DAY_S + DAY_S / 2;
+        assert_eq!(take(&quota, noon, 7), Ok(()));
+        let left = Refusal::QuotaUsedUp { retry_after_s: DAY_S as u32 / 2 };
+        assert_eq!(take(&quota, noon, 4), Err(left));
+        assert_eq!(take(&quota, noon, 3), Ok(()));
+        assert!(take(&quota, noon - DAY_S, 1).is_err(), "a clock that went back");
+        assert_eq!(take(&quota, noon + DAY_S, 10), Ok(()));
+        assert!(take(&quota, noon + DAY_S, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn counts_outlive_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("quota.json");
+        let noon = 20_000 * DAY_S;
+        let open = || Quota::open(None, Some(file.clone())).unwrap();
+        assert_eq!(take(&open(), noon, 9), Ok(()));
+        assert!(take(&open(), noon, 2).is_err());
+        assert_eq!(take(&open(), noon, 1), Ok(()));
+        for wrong in ["", "{}", r#"{"schema":"heq-quota/9","day":1,"used":{}}"#] {
+            std::fs::write(&file, wrong).unwrap();
+            let error = Quota::open(None, Some(file.clone())).err().unwrap();
+            assert_eq!(error.code, Code::WrongDocument, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_not_served() {
+        let nowhere = PathBuf::from("/nonexistent/quota.json");
+        let quota = Quota::open(None, Some(nowhere)).unwrap();
+        assert!(matches!(take(&quota, DAY_S, 1), Err(Refusal::Busy { .. })));
+    }
+}

@@ -1,0 +1,116 @@
+//! Deadlines of connections: one thread ends those that take too long.
+
+use heq_net::NetError;
+use heq_net::channel::Lifeline;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Ends connections that are past their deadlines.
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<u64, Entry>,
+    next: u64,
+    has_ended: bool,
+}
+
+struct Entry {
+    deadline: Instant,
+    limit: Duration,
+    lifeline: Lifeline,
+}
+
+/// A connection that is watched until this is dropped.
+pub(crate) struct Watched {
+    watch: Arc<Watch>,
+    number: u64,
+}
+
+impl Watch {
+    /// Starts the thread; it ends with [`Watch::end`].
+    pub(crate) fn start() -> std::io::Result<Arc<Self>> {
+        let watch = Arc::new(Self { state: Mutex::default(), changed: Condvar::new() });
+        let watching = Arc::clone(&watch);
+        std::thread::Builder::new().name("heq-watch".to_owned()).spawn(move || watching.run())?;
+        Ok(watch)
+    }
+
+    /// Watches a connection that may take `limit` from now on.
+    pub(crate) fn watch(self: &Arc<Self>, lifeline: Lifeline, limit: Duration) -> Watched {
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        state.entries.insert(number, Entry { deadline: Instant::now() + limit, limit, lifeline });
+        drop(state);
+        self.changed.notify_all();
+        Watched { watch: Arc::clone(self), number }
+    }
+
+    /// Ends all connections.
+    pub(crate) fn end_all(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.entries.values_mut().for_each(|entry| entry.deadline = now);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Ends the thread, not the connections.
+    pub(crate) fn end(&self) {
+        self.state().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    fn run(&self) {
+        let mut state = self.state();
+        while !state.has_ended {
+            let now = Instant::now();
+            let late: Vec<u64> = state
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.deadline <= now)
+                .map(|(&number, _)| number)
+                .collect();
+            for number in late {
+                if let Some(entry) = state.entries.remove(&number) {
+                    entry.lifeline.end(NetError::Deadline { seconds: entry.limit.as_secs() });
+                }
+            }
+            let next = state.entries.values().map(|entry| entry.deadline).min();
+            state = match next {
+                Some(next) => {
+                    let left = next.saturating_duration_since(now);
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    /// From now on the connection may take `limit`.
+    pub(crate) fn allow(&self, limit: Duration) {
+        if let Some(entry) = self.watch.state().entries.get_mut(&self.number) {
+            entry.deadline = Instant::now() + limit;
+            entry.limit = limit;
+        }
+        self.watch.changed.notify_all();
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watch.state().entries.remove(&self.number);
+    }
+}

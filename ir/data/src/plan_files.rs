@@ -1,5 +1,6 @@
 //! Plans and weights as files, with their size limits.
 
+use crate::write::replace;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::Plan;
 use heq_ir::plan::codec::{self, MAX_PLAN_BYTES, MAX_WEIGHTS_BYTES};
@@ -28,30 +29,12 @@ pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Diagnostic> {
     Ok(bytes)
 }
 
-/// Replaces a file as a whole: whoever reads it finds the old one or the new one.
-///
-/// # Errors
-/// [`Code::FileAccess`] if it cannot be written; then the old one is as it was.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Path::new(&partial);
-    write_file(partial, bytes)?;
-    std::fs::rename(partial, path).map_err(|error| {
-        // What is left of it is of no use.
-        let _ = std::fs::remove_file(partial);
-        let what = format!("cannot be replaced: {error}");
-        let remedy = "check that it is a file, and that its folder is writable";
-        Diagnostic::new(Code::FileAccess, path.display().to_string(), what, remedy)
-    })
-}
-
-/// Writes a file, replacing one that is there.
+/// Writes a file, replacing one that is there; under its name it is whole at any time.
 ///
 /// # Errors
 /// [`Code::FileAccess`] if it cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
-    std::fs::write(path, bytes).map_err(|error| {
+    replace(path, bytes).map_err(|error| {
         Diagnostic::new(
             Code::FileAccess,
             path.display().to_string(),

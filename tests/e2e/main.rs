@@ -6,6 +6,7 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+mod outputs;
 mod presets;
 mod programs;
 

@@ -30,5 +30,5 @@ pub(super) fn run(arguments: &SimulateArguments, out: &mut dyn Write) -> Result<
         let array = outputs_array(path, &outputs, &plan).map_err(Diagnostic::from)?;
         write_npy(path, &array).map_err(Diagnostic::from)?;
     }
-    print(out, &describe_outputs(&outputs, &plan))
+    print(out, &describe_outputs(&outputs, &plan, None))
 }

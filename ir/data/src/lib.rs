@@ -2,19 +2,22 @@
 //!
 //! Both programs use it: the compiler for calibration and test data, the runtime for inputs and
 //! outputs. A file becomes an [`Array`] ([`read`]), an array becomes the samples of a model's input
-//! ([`prepare`]), and a file with labels or outputs beside them is a [`DataSet`].
+//! ([`prepare`]), and a file with labels or outputs beside them is a [`DataSet`]. Outputs become text,
+//! or an [`OutputFile`], with the names of classes ([`Labels`]).
 //!
-//! Invariants: a file is recognised by its content, never by its name; nothing in a file can cause
-//! a panic or an allocation beyond the limits in [`read`]; every error names the file and what to
-//! do about it.
+//! Invariants: a file that is read is recognised by its content, never by its name; nothing in a file
+//! can cause a panic or an allocation beyond the limits in [`read`]; a file that is written is whole
+//! when it has its name; every error names the file and what to do about it.
 
 pub mod array;
 pub mod costs;
 pub mod data_set;
 pub mod error;
+mod labels;
 mod npy;
 mod npz;
 pub mod output;
+mod output_file;
 mod picture;
 pub mod plan_files;
 pub mod prepare;
@@ -25,6 +28,8 @@ pub mod write;
 pub use array::{Array, ArrayData};
 pub use data_set::DataSet;
 pub use error::DataError;
+pub use labels::Labels;
+pub use output_file::OutputFile;
 pub use prepare::{Sample, to_inputs, to_samples};
 pub use read::read_array;
 pub use size::parse_size;

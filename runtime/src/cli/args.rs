@@ -4,8 +4,9 @@ use crate::offline::Store;
 use crate::service::Limits;
 use crate::service::fetch::PlanKey;
 use crate::session::{MAX_INFERENCES, WEIGHT_CACHE_BYTES};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use heq_data::parse_size;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use heq_data::{OutputFile, parse_size};
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::link::LinkProfile;
 use heq_net::tcp::TcpOptions;
@@ -19,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   heq-run --plan plan.heq --role server --identity pki/server.pem
   heq-run --plan plan.heq --role client --connect server.example:7443 --identity pki/alice.pem --input digit.png
   heq-run --plan plan.heq --role local --input digit.png --link wan
+  heq-run --plan plan.heq --role local --input digits.npy --labels names.txt --output classes.json
   heq-run fetch-plan --connect server.example:7443 --identity pki/alice.pem -o plan.heq
   heq-run doctor --connect server.example:7443 --identity pki/alice.pem
   heq-run calibrate -o costs.json
@@ -415,10 +417,14 @@ pub(super) struct Arguments {
     /// Client, local: samples as .npy, .npz, PNG or JPEG
     #[arg(long, value_name = "FILE")]
     pub(super) input: Option<PathBuf>,
-    /// Client, local: where to write the outputs: values as float32, or the indices that the
-    /// plan reveals as int64
-    #[arg(long, value_name = "FILE.npy")]
-    pub(super) output: Option<PathBuf>,
+    /// Client, local: a text file with the name of every class, one a line, to print behind its number
+    #[arg(long, value_name = "FILE")]
+    pub(super) labels: Option<PathBuf>,
+    /// Client, local: where to write the outputs: .npy holds values as float32, or the indices that the
+    /// plan reveals as int64; .json these, class and label, as heq-output/1; .txt the printed line of
+    /// every sample
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = PathBufValueParser::new().try_map(OutputFile::new))]
+    pub(super) output: Option<OutputFile>,
     /// Client, local: run this many samples only
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,

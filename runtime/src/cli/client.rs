@@ -1,7 +1,9 @@
 //! The role `client`: prepared inferences first, if there is a store, the others in one phase.
 
 use super::args::Arguments;
-use super::{Output, deliver, identity, observed, read_samples, summary, write_stats};
+use super::{
+    Output, deliver, identity, observed, read_labels, read_samples, summary, write_stats,
+};
 use crate::error::RunError;
 use crate::party::{Outcome, run_client, run_prepared_client};
 use crate::session::Refusal;
@@ -23,6 +25,7 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
     let tls = identity::client(&arguments.peer.identity)?;
+    let labels = read_labels(&plan, arguments)?;
     let samples = read_samples(&plan, arguments)?;
     let store = arguments.store.open()?;
     let (plan, bar) = observed(plan, samples.len(), arguments.link, output);
@@ -67,7 +70,7 @@ pub(super) fn run(
     let plan = plan.plan();
     write_stats(arguments.stats.as_deref(), &document(plan, &parts))?;
     parts.iter().for_each(|stats| summary::print(plan, stats, output.err));
-    deliver(plan, arguments, &outputs, output)?;
+    deliver(plan, arguments, labels.as_ref(), &outputs, output)?;
     failure
 }
 

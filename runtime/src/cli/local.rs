@@ -1,7 +1,9 @@
 //! The role `local`: both parties in this process, over a link in memory.
 
 use super::args::Arguments;
-use super::{Output, deliver, missing, observed, read_samples, summary, write_stats};
+use super::{
+    Output, deliver, missing, observed, read_labels, read_samples, summary, write_stats,
+};
 use crate::error::RunError;
 use crate::party::{run_client, run_server};
 use crate::session::{PreparedPlan, PreparedServer};
@@ -20,6 +22,7 @@ pub(super) fn run(
         let (what, remedy) = ("the role local keeps no store", "run server and client apart");
         return Err(Diagnostic::new(Code::BadOption, "--store", what, remedy));
     }
+    let labels = read_labels(&plan, arguments)?;
     let samples = read_samples(&plan, arguments)?;
     let plan_path = arguments.plan.first().ok_or_else(|| missing("--plan PLAN.heq"))?;
     let weights_path = arguments.serve.weights.clone().unwrap_or_else(|| default_path(plan_path));
@@ -50,5 +53,5 @@ pub(super) fn run(
     let link = arguments.link.map_or("memory".to_owned(), |link| link.to_string());
     write_stats(arguments.stats.as_deref(), &stats.to_json(plan.plan(), &link, "local"))?;
     summary::print(plan.plan(), &stats, output.err);
-    deliver(plan.plan(), arguments, &outputs, output)
+    deliver(plan.plan(), arguments, labels.as_ref(), &outputs, output)
 }

@@ -17,15 +17,15 @@ mod summary;
 use crate::session::{MAX_INFERENCES, PreparedPlan};
 use args::{Arguments, Command, CommandLine, RoleArgument};
 use clap::Parser;
-use heq_data::output::{describe_outputs, outputs_array};
+use heq_data::output::describe_outputs;
 use heq_data::plan_files::{read_plan, write_file};
-use heq_data::{read_array, to_inputs, write_npy};
+use heq_data::{Labels, read_array, to_inputs};
 use heq_ir::diagnostic::{Code, Diagnostic, ExitStatus};
 use heq_ir::link::LinkProfile;
 use heq_ir::plan::Plan;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where a command writes: results and everything else.
 pub(crate) struct Output<'a> {
@@ -136,6 +136,12 @@ fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Dia
     Ok(samples)
 }
 
+/// The names of the classes of `plan`, if a file with them is named.
+fn read_labels(plan: &Plan, arguments: &Arguments) -> Result<Option<Labels>, Diagnostic> {
+    let read = |path: &PathBuf| Labels::read(path, plan.classes());
+    arguments.labels.as_ref().map(read).transpose()
+}
+
 /// The plan with its tables, and a bar that shows how far its runs are if somebody watches.
 fn observed(
     plan: Plan,
@@ -155,13 +161,19 @@ fn observed(
 fn deliver(
     plan: &Plan,
     arguments: &Arguments,
+    labels: Option<&Labels>,
     outputs: &[Vec<i64>],
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    if let Some(path) = &arguments.output {
-        write_npy(path, &outputs_array(path, outputs, plan)?)?;
+    if let Some(file) = &arguments.output {
+        file.write(outputs, plan, labels)?;
     }
-    match output.out.write_all(describe_outputs(outputs, plan).as_bytes()) {
+    print(output, &describe_outputs(outputs, plan, labels))
+}
+
+/// Writes results; a closed pipe is the reader's choice and no fault.
+fn print(output: &mut Output<'_>, text: &str) -> Result<(), Diagnostic> {
+    match output.out.write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let what = format!("cannot be written: {error}");
             let remedy = "check where the output is redirected to";

@@ -23,8 +23,18 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_shows_an_example() {
-    for command in ["check", "compare", "compile", "diff", "evaluate", "ops", "report", "simulate"]
-    {
+    for command in [
+        "check",
+        "compare",
+        "compile",
+        "completions",
+        "diff",
+        "evaluate",
+        "man",
+        "ops",
+        "report",
+        "simulate",
+    ] {
         let help = heqc(&[command, "--help"]);
         assert!(help.status.success());
         let help = text(&help.stdout);

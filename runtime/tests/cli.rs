@@ -54,6 +54,11 @@ fn exit_statuses_tell_whose_fault_it_is() {
         (vec!["calibrate", "--plan", "x.heq"], 2),
         (vec!["--plan", "no-such-file.heq", "--role", "local"], 2),
         (vec!["--plan", "x.heq", "--role", "local", "--link", "fast"], 2),
+        (vec!["--plan", "x.heq", "--role", "local", "--output", "out.csv"], 2),
+        (vec!["completions", "fish"], 0),
+        (vec!["completions", "tcsh"], 2),
+        (vec!["man"], 2),
+        (vec!["man", "-o", env!("CARGO_BIN_EXE_heq-run")], 2),
     ] {
         assert_eq!(heq_run(&arguments).status.code(), Some(status), "{arguments:?}");
     }

@@ -9,6 +9,7 @@ use crate::pass::lower_integer::multiplier::MultiplierBits;
 use crate::pipeline::{ExternalData, ImportOptions};
 use crate::select::ot::OtRule;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use heq_data::command_line::{CompletionsArguments, ManArguments};
 use heq_ir::integer::InputLayout;
 use heq_ir::params::security::STATISTICAL_SECURITY_BITS;
 use heq_ir::plan::reveal::Reveal;
@@ -32,10 +33,16 @@ pub(super) enum Command {
     Compare(CompareArguments),
     /// Writes a public plan, and beside it the server's weights
     Compile(CompileArguments),
+    /// Prints the script by which a shell completes command lines of heqc
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArguments),
     /// Shows what differs between two plans, step by step
     Diff(DiffArguments),
     /// Measures the accuracy of a plan, and how much of its accumulators is used
     Evaluate(EvaluateArguments),
+    /// Writes the manual: a page for heqc, and one for each subcommand
+    #[command(after_help = "Example:\n  heqc man -o ~/.local/share/man/man1")]
+    Man(ManArguments),
     /// Lists the supported ONNX operators and their forms
     Ops(OpsArguments),
     /// Shows what every step of a plan will cost, and why it is as it is
@@ -43,6 +50,11 @@ pub(super) enum Command {
     /// Evaluates the integer network in the clear
     Simulate(SimulateArguments),
 }
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  heqc completions bash > ~/.local/share/bash-completion/completions/heqc
+  heqc completions zsh > ~/.zfunc/_heqc
+  heqc completions fish > ~/.config/fish/completions/heqc.fish";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  heqc compile model.onnx -o plan.heq\n  \

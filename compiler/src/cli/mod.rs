@@ -13,7 +13,7 @@ mod simulate;
 
 use crate::pipeline::ExternalData;
 use args::{Arguments, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, ExitStatus, printable};
 use std::ffi::OsString;
@@ -43,8 +43,14 @@ pub fn run(
         Command::Check(arguments) => check::run(&arguments, out, err).map(done),
         Command::Compare(arguments) => compare::run(&arguments, out, err),
         Command::Compile(arguments) => compile::run(&arguments, out, err).map(done),
+        Command::Completions(arguments) => {
+            print(out, &arguments.script(Arguments::command())).map(done)
+        }
         Command::Diff(arguments) => diff::run(&arguments, out).map(done),
         Command::Evaluate(arguments) => evaluate::run(&arguments, out, err).map(done),
+        Command::Man(arguments) => {
+            arguments.write(Arguments::command()).map(done).map_err(Diagnostics::from)
+        }
         Command::Ops(arguments) => ops::run(&arguments, out).map(done),
         Command::Report(arguments) => report::run(&arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out).map(done),
@@ -113,5 +119,69 @@ fn print(out: &mut dyn Write, text: &str) -> Result<(), Diagnostics> {
         )
         .into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn printed(arguments: &[&str]) -> String {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let arguments = std::iter::once(&"heqc").chain(arguments).map(OsString::from);
+        let status = run(arguments, &mut out, &mut err);
+        assert_eq!(status, ExitStatus::Done, "{}", String::from_utf8_lossy(&err));
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The page of each command, and the options of the command.
+    fn pages() -> Vec<(String, Vec<String>)> {
+        let mut program = Arguments::command();
+        program.build();
+        let page = |name: String, command: &clap::Command| {
+            let options = command.get_arguments().filter_map(|option| option.get_long());
+            (format!("{name}.1"), options.map(str::to_owned).collect())
+        };
+        let subcommands = program.get_subcommands().filter(|command| command.get_name() != "help");
+        let mut pages = vec![page("heqc".to_owned(), &program)];
+        pages.extend(
+            subcommands.map(|command| page(format!("heqc-{}", command.get_name()), command)),
+        );
+        pages
+    }
+
+    #[test]
+    fn completions_have_every_option() {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let script = printed(&["completions", shell]);
+            let is_apart = |character: char| !character.is_alphanumeric() && character != '-';
+            let words: HashSet<&str> = script.split(is_apart).collect();
+            for option in pages().iter().flat_map(|(_, options)| options) {
+                let written = match shell {
+                    "fish" => option.clone(),
+                    _ => format!("--{option}"),
+                };
+                assert!(words.contains(&*written), "{shell}: {written}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_manual_has_every_option_on_the_page_of_its_command() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(printed(&["man", "-o", folder.path().to_str().unwrap()]), "");
+        let pages = pages();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), pages.len());
+        for (name, options) in pages {
+            let page = std::fs::read_to_string(folder.path().join(&name)).unwrap();
+            let page = page.replace(r"\-", "-");
+            // Options are set in bold.
+            assert!(page.contains(".SH NAME"), "{name}");
+            assert!(options.contains(&"help".to_owned()), "{name}");
+            for option in options {
+                assert!(page.contains(&format!("--{option}\\fR")), "{name}: {option}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Reads and writes the files users have: plans and weights, npy, npz, PNG and JPEG.
 //!
 //! Both programs use it: the compiler for calibration and test data, the runtime for inputs and
-//! outputs. A file becomes an [`Array`] ([`read`]), an array becomes the samples of a model's input
+//! outputs, and both for completions and manuals ([`command_line`]). A file becomes an [`Array`] ([`read`]), an array becomes the samples of a model's input
 //! ([`prepare`]), and a file with labels or outputs beside them is a [`DataSet`]. Outputs become text,
 //! or an [`OutputFile`], with the names of classes ([`Labels`]).
 //!
@@ -10,6 +10,7 @@
 //! when it has its name; every error names the file and what to do about it.
 
 pub mod array;
+pub mod command_line;
 pub mod costs;
 pub mod data_set;
 pub mod error;

@@ -6,6 +6,7 @@ use crate::service::fetch::PlanKey;
 use crate::session::{MAX_INFERENCES, WEIGHT_CACHE_BYTES};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use heq_data::command_line::{CompletionsArguments, ManArguments};
 use heq_data::{OutputFile, parse_size};
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::link::LinkProfile;
@@ -57,10 +58,23 @@ pub(super) enum Command {
     /// Makes and shows certificates of a private authority
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Prints the script by which a shell completes command lines of heq-run
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArguments),
     Doctor(DoctorArguments),
     FetchPlan(FetchArguments),
+    /// Writes the manual: a page for heq-run, and one for each subcommand
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArguments),
     Prepare(PrepareArguments),
 }
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  heq-run completions bash > ~/.local/share/bash-completion/completions/heq-run
+  heq-run completions zsh > ~/.zfunc/_heq-run
+  heq-run completions fish > ~/.config/fish/completions/heq-run.fish";
+
+const MAN_EXAMPLES: &str = "Example:\n  heq-run man -o ~/.local/share/man/man1";
 
 const PREPARE_EXAMPLES: &str = "Examples, with --identity FILE.pem behind each:
   heq-run prepare --plan plan.heq --role server --listen 0.0.0.0:7444 --count 100 --store stock

@@ -16,7 +16,7 @@ mod summary;
 
 use crate::session::{MAX_INFERENCES, PreparedPlan};
 use args::{Arguments, Command, CommandLine, RoleArgument};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use heq_data::output::describe_outputs;
 use heq_data::plan_files::{read_plan, write_file};
 use heq_data::{Labels, read_array, to_inputs};
@@ -78,6 +78,12 @@ fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<ExitS
         }
         CommandLine { command: Some(Command::FetchPlan(arguments)), .. } => {
             fetch::run(arguments, output)
+        }
+        CommandLine { command: Some(Command::Completions(arguments)), .. } => {
+            print(output, &arguments.script(CommandLine::command()))
+        }
+        CommandLine { command: Some(Command::Man(arguments)), .. } => {
+            arguments.write(CommandLine::command())
         }
         CommandLine { command: Some(Command::Prepare(arguments)), .. } => {
             use_threads(arguments.threads)?;
@@ -198,4 +204,68 @@ fn missing(option: &str) -> Diagnostic {
         format!("this role needs {option}"),
         "see heq-run --help for examples of each role",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn printed(arguments: &[&str]) -> String {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let arguments = std::iter::once(&"heq-run").chain(arguments).map(OsString::from);
+        let status = run(arguments, &mut out, &mut err, false);
+        assert_eq!(status, ExitStatus::Done, "{}", String::from_utf8_lossy(&err));
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The page of each command, and the options of the command.
+    fn pages() -> Vec<(String, Vec<String>)> {
+        let mut program = CommandLine::command();
+        program.build();
+        let page = |name: String, command: &clap::Command| {
+            let options = command.get_arguments().filter_map(|option| option.get_long());
+            (format!("{name}.1"), options.map(str::to_owned).collect())
+        };
+        let subcommands = program.get_subcommands().filter(|command| command.get_name() != "help");
+        let mut pages = vec![page("heq-run".to_owned(), &program)];
+        pages.extend(
+            subcommands.map(|command| page(format!("heq-run-{}", command.get_name()), command)),
+        );
+        pages
+    }
+
+    #[test]
+    fn completions_have_every_option() {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let script = printed(&["completions", shell]);
+            let is_apart = |character: char| !character.is_alphanumeric() && character != '-';
+            let words: HashSet<&str> = script.split(is_apart).collect();
+            for option in pages().iter().flat_map(|(_, options)| options) {
+                let written = match shell {
+                    "fish" => option.clone(),
+                    _ => format!("--{option}"),
+                };
+                assert!(words.contains(&*written), "{shell}: {written}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_manual_has_every_option_on_the_page_of_its_command() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(printed(&["man", "-o", folder.path().to_str().unwrap()]), "");
+        let pages = pages();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), pages.len());
+        for (name, options) in pages {
+            let page = std::fs::read_to_string(folder.path().join(&name)).unwrap();
+            let page = page.replace(r"\-", "-");
+            // Options are set in bold.
+            assert!(page.contains(".SH NAME"), "{name}");
+            assert!(options.contains(&"help".to_owned()), "{name}");
+            for option in options {
+                assert!(page.contains(&format!("--{option}\\fR")), "{name}: {option}");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use heq_net::frame::wire_bytes;
 use heq_net::tcp::{Listener, TcpOptions, connect};
 use heq_net::tls::{Authority, ClientTls, HANDSHAKE_BYTES, Identity, KeyPin, ServerTls, Trust};
 use heq_net::{Channel, NetError};
+use rustls::pki_types::pem::PemObject;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -189,6 +190,38 @@ fn one_side_without_tls_is_told_so() {
     check_refused("plaintext client", server, "does not speak TLS");
     let [_, server] = meet(None, Some(&office.client_tls()));
     check_refused("TLS client", server, "peer speaks TLS");
+}
+
+/// A client of another make, which has no certificate.
+#[test]
+fn a_client_without_a_certificate_is_told_so() {
+    let office = Office::new();
+    let (tls, address, listener) = {
+        let listener = Listener::bind("127.0.0.1:0").unwrap();
+        (office.server_tls(), listener.local_address().unwrap(), listener)
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = office.authority.certificate().as_bytes();
+    let authority = rustls::pki_types::CertificateDer::from_pem_slice(pem).unwrap();
+    roots.add(authority).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    std::thread::scope(|scope| {
+        let server = scope
+            .spawn(|| listener.accept().unwrap().open(TcpOptions::default(), Some(&tls), soon()));
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut stream = rustls::Stream::new(&mut client, &mut stream);
+        let _sent = stream.write_all(MARKER);
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert!(error.to_string().contains("CertificateRequired"), "{error}");
+        check_refused("no certificate", server.join().unwrap(), "presented no certificate");
+    });
 }
 
 #[test]

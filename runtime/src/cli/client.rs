@@ -1,9 +1,7 @@
 //! The role `client`: prepared inferences first, if there is a store, the others in one phase.
 
 use super::args::Arguments;
-use super::{
-    Output, deliver, identity, observed, read_labels, read_samples, summary, write_stats,
-};
+use super::{Output, deliver, identity, observed, read_labels, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{Outcome, run_client, run_prepared_client};
 use crate::session::Refusal;

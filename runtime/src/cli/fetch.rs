@@ -4,7 +4,7 @@ use super::args::FetchArguments;
 use super::{Output, identity};
 use crate::error::RunError;
 use crate::service::fetch::{self, PlanKey};
-use heq_data::plan_files::replace_file;
+use heq_data::plan_files::write_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_net::tls::ClientTls;
 
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
     let (plan, bytes) = identity::open(&arguments.peer, tls)
         .and_then(|channel| fetch::plan(channel, &key))
         .map_err(RunError::into_diagnostic)?;
-    replace_file(path, &bytes)?;
+    write_file(path, &bytes)?;
     let _ = writeln!(output.out, "{}: plan {}", path.display(), plan.digest());
     Ok(())
 }

@@ -1,9 +1,7 @@
 //! The role `local`: both parties in this process, over a link in memory.
 
 use super::args::Arguments;
-use super::{
-    Output, deliver, missing, observed, read_labels, read_samples, summary, write_stats,
-};
+use super::{Output, deliver, missing, observed, read_labels, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{run_client, run_server};
 use crate::session::{PreparedPlan, PreparedServer};

@@ -25,7 +25,7 @@ pub(super) fn serve_plans(
     stats: Option<&Path>,
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    log::start(serve.log);
+    let _log = log::start(serve.log);
     let stats = stats.map(Path::to_path_buf);
     let options = Options {
         files: PlanFiles {

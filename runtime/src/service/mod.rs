@@ -13,6 +13,7 @@ mod catalogue;
 mod clients;
 pub mod fetch;
 mod http;
+mod memory;
 mod metrics;
 mod quota;
 #[cfg(unix)]
@@ -39,7 +40,7 @@ use quota::Quota;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use watch::Watch;
 
@@ -104,7 +105,8 @@ struct Current {
 /// A server.
 pub struct Service {
     options: Options,
-    listener: Listener,
+    /// Until the server stops.
+    listener: Mutex<Option<Arc<Listener>>>,
     address: SocketAddr,
     current: RwLock<Arc<Current>>,
     admission: Arc<Admission>,
@@ -173,7 +175,7 @@ impl Service {
         let metrics = Metrics::new().map_err(|error| own_fault(error.to_string()))?;
         let service = Arc::new(Self {
             options,
-            listener,
+            listener: Mutex::new(Some(Arc::new(listener))),
             address,
             current: RwLock::new(Arc::new(current)),
             admission,
@@ -225,20 +227,7 @@ impl Service {
     /// # Errors
     /// The failure of the last of so many sessions, if it failed. A server that is stopped has not failed.
     pub fn run(self: &Arc<Self>, sessions: Option<u64>) -> Result<(), Diagnostic> {
-        let mut number = 0;
-        while sessions.is_none_or(|limit| number < limit) && !self.is_stopping() {
-            match self.listener.accept() {
-                _ if self.is_stopping() => break,
-                Ok(accepted) => {
-                    number += 1;
-                    self.receive(accepted);
-                }
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    std::thread::sleep(ACCEPT_PAUSE);
-                }
-            }
-        }
+        self.accept(sessions);
         let limit = self.is_stopping().then_some(self.options.drain);
         if !self.connections.wait(limit) {
             tracing::warn!("sessions that did not end in time are given up");
@@ -253,12 +242,43 @@ impl Service {
         }
     }
 
+    /// Gives connections their threads until there were so many or the server stops; then nobody can connect
+    /// any more.
+    fn accept(self: &Arc<Self>, sessions: Option<u64>) {
+        let Some(listener) = self.listener().as_ref().map(Arc::clone) else { return };
+        let mut number = 0;
+        while sessions.is_none_or(|limit| number < limit) {
+            let accepted = listener.accept();
+            if self.is_stopping() {
+                break;
+            }
+            match accepted {
+                Ok(accepted) => {
+                    number += 1;
+                    self.receive(accepted);
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    std::thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+        *self.listener() = None;
+    }
+
+    fn listener(&self) -> MutexGuard<'_, Option<Arc<Listener>>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes on nothing more; [`Service::run`] returns when the sessions that run have ended.
     pub fn stop(&self) {
         if !self.is_stopping.swap(true, Ordering::SeqCst) {
             tracing::info!("stopping");
             self.admission.stop();
-            self.listener.wake();
+            let listener = self.listener().as_ref().map(Arc::clone);
+            if let Some(listener) = listener {
+                listener.wake();
+            }
         }
     }
 
@@ -279,7 +299,9 @@ impl Service {
         self.is_stopping.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn metrics_text(&self) -> Vec<u8> {
+    /// What `/metrics` answers: counters and gauges in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics_text(&self) -> Vec<u8> {
         self.metrics.text(self.admission.load(), self.unauthenticated.load(Ordering::Relaxed))
     }
 
@@ -334,6 +356,7 @@ impl Service {
         let thread = std::thread::Builder::new().name("heq-session".to_owned());
         let spawned = thread.spawn(move || {
             service.converse(accepted);
+            memory::give_back();
             service.connections.change(|count| *count -= 1);
         });
         if let Err(error) = spawned {

@@ -6,7 +6,7 @@
 
 use super::clients::Clients;
 use crate::session::Refusal;
-use heq_data::plan_files::{read_file, replace_file};
+use heq_data::plan_files::{read_file, write_file};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_net::tls::Peer;
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ impl Quota {
         let before = counts.used.insert(name.clone(), used);
         if let Some(file) = &self.file {
             let text = serde_json::to_vec(&*counts).unwrap_or_default();
-            if let Err(diagnostic) = replace_file(file, &text) {
+            if let Err(diagnostic) = write_file(file, &text) {
                 // What is not counted is not served.
                 tracing::error!("{diagnostic}");
                 counts.used.insert(name, before.unwrap_or(0));

@@ -145,6 +145,9 @@ fn remedy(refusal: Refusal) -> (Code, &'static str) {
             (Code::Refused, "wait, or ask who runs the server for a larger --quota")
         }
         Refusal::TooLarge => (Code::Refused, "ask who runs the server for a larger --max-memory"),
+        Refusal::NotAdmitted => {
+            (Code::Authentication, "ask who runs the server to put the key on the list again")
+        }
         Refusal::UnknownPlan => (
             Code::PeerIncompatible,
             "give both parties the same plan file: heq-run fetch-plan gets the server's",

@@ -18,3 +18,4 @@ pub mod session;
 pub mod share;
 pub mod stats;
 pub mod stock;
+mod watch;

@@ -45,11 +45,16 @@ pub fn run_prepared_client(
     store: &Store,
     samples: &[Vec<i64>],
 ) -> Result<Outcome, RunError> {
-    let passes = passes(plan, samples);
-    let count = number(passes.len());
-    let mut run = Run::connect(plan, channel, Mode::Prepared, count)?;
+    let mut passes = passes(plan, samples);
     let checked = plan.plan();
     let shelf = store.client(checked);
+    // What is announced counts with the server.
+    let held: u64 = shelf.batches()?.iter().map(|(_, range)| range.end - range.start).sum();
+    passes.truncate(usize::try_from(held).unwrap_or(usize::MAX));
+    if passes.is_empty() {
+        return Ok((Vec::new(), SessionStats::default()));
+    }
+    let mut run = Run::connect(plan, channel, Mode::Prepared, number(passes.len()))?;
     let agreed = agree::client(&mut run.session.channel, &shelf, passes.len());
     let agreed = run.agreed(agreed)?;
     let (outputs, stats) = run.infer_prepared(Some(&shelf), &agreed, |index| {
@@ -96,7 +101,8 @@ pub fn serve(
         return Ok(run.infer(serve)?.1);
     }
     let shelf = store.map(|store| store.server(plan.plan(), weights.digest()));
-    let agreed = agree::server(&mut run.session.channel, shelf.as_ref());
+    let announced = run.session.inferences;
+    let agreed = agree::server(&mut run.session.channel, shelf.as_ref(), announced);
     let agreed = run.agreed(agreed)?;
     Ok(run.infer_prepared(shelf.as_ref(), &agreed, serve)?.1)
 }

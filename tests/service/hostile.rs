@@ -1,8 +1,10 @@
 //! Clients that are slow, silent, or go away: the others do not notice, and each ends by its deadline.
 
 use super::{Client, Running, Site, open_files, resident_bytes};
+use heq_runtime::executor::Contribution;
 use heq_runtime::service::Options;
 use heq_runtime::session::{Mode, Session};
+use heq_runtime::stats::Measured;
 use heq_tests::program;
 use heq_tests::server::Server;
 use std::io::{Read, Write};
@@ -77,6 +79,42 @@ fn a_bad_session_ends_by_its_deadline_and_the_others_do_not_notice() {
     service.wait_for("heq_errors_total{code=\"HEQ-5001\"}", 3.0);
     service.wait_until("heq_sessions_running", |running| running == 0.0);
     service.wait_until("heq_connections_unauthenticated", |waiting| waiting == 0.0);
+}
+
+/// More connections than may be without a word: the oldest go, and an honest client comes through.
+#[test]
+fn nobody_is_kept_out_by_silent_connections() {
+    let site = Site::new();
+    let service = Running::start(site.options());
+    let honest = Client::new(&site, "alice", "lenet.heq", &service);
+    let connect = |_| TcpStream::connect(service.service.address()).unwrap();
+    let mut silent: Vec<TcpStream> = (0..520).map(connect).collect();
+    service.wait_for("heq_refusals_total{reason=\"unauthenticated\"}", 8.0);
+    for _ in 0..3 {
+        honest.infer(1).unwrap();
+    }
+    assert!(service.metric("heq_connections_unauthenticated") <= 512.0);
+    silent[0].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(silent[0].read(&mut [0]).unwrap_or(0), 0, "the oldest is closed");
+}
+
+/// One that answers and does not read in the end holds up neither the clock nor the others.
+#[test]
+fn a_client_that_does_not_read_the_end_is_ended_by_its_deadline() {
+    let site = Site::new();
+    let deadline = Some(Duration::from_secs(2));
+    let service = Running::start(Options { deadline, ..site.options() });
+    let honest = Client::new(&site, "alice", "lenet.heq", &service);
+    let start = Instant::now();
+    // It runs a session to its end but for closing it: the server waits for that.
+    let client = honest.connect().unwrap();
+    let mut session = Session::connect(&honest.plan, client, Mode::Whole, 1).unwrap();
+    let mut stats = vec![Measured::default(); honest.plan().layers().len()];
+    session.infer(&Contribution::Input(&honest.sample), &mut stats).unwrap();
+    service.wait_until("heq_sessions_running", |running| running == 0.0);
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    drop(session);
+    honest.infer(1).unwrap();
 }
 
 #[test]

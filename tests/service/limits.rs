@@ -3,9 +3,10 @@
 use super::{Client, Running, Site};
 use heq_ir::diagnostic::Code;
 use heq_ir::plan::PlanDigest;
+use heq_net::tls::{Identity, KeyPin, ServerTls, Trust};
 use heq_runtime::error::RunError;
 use heq_runtime::service::fetch::{self, PlanKey};
-use heq_runtime::service::{Limits, Options, PlanFiles, Service};
+use heq_runtime::service::{Clients, Limits, Options, PlanFiles, Service};
 use heq_runtime::session::{Mode, Refusal, Session};
 use std::fs;
 use std::time::Duration;
@@ -70,6 +71,59 @@ fn sessions_are_admitted_as_memory_allows() {
     assert!(service.metric("heq_memory_admitted_bytes") <= 14e6);
     assert!(matches!(refusal(client.infer(1)), Refusal::Busy { .. }));
     drop(held);
+}
+
+#[test]
+fn a_client_leaves_places_for_others() {
+    let site = Site::new();
+    let limits = Limits { of_client: 1, ..site.options().limits };
+    let service = Running::start(Options { limits, ..site.options() });
+    let client = |name| Client::new(&site, name, "lenet.heq", &service);
+    let (alice, bob) = (client("alice"), client("bob"));
+    let held = Session::connect(&alice.plan, alice.connect().unwrap(), Mode::Whole, 1).unwrap();
+    assert!(matches!(refusal(alice.infer(1)), Refusal::Busy { .. }));
+    bob.infer(1).unwrap();
+    drop(held);
+}
+
+#[test]
+fn a_client_that_is_taken_off_the_list_is_not_served_any_more() {
+    let site = Site::new();
+    let list = site.file("clients");
+    let pin = |name: &str| site.identity(name).certificate().pin;
+    let write = |pins: &[KeyPin]| {
+        let lines: Vec<String> = pins.iter().map(KeyPin::to_string).collect();
+        fs::write(&list, lines.join("\n")).unwrap();
+    };
+    let (server, clients) = (site.file("server.pem"), list.clone());
+    let identity = Box::new(move || {
+        let identity = Identity::from_pem(&fs::read(&server).unwrap()).unwrap();
+        let clients = Clients::read(&clients)?;
+        let trust = Trust { keys: Some(clients.keys().collect()), ..Trust::default() };
+        Ok(Some((ServerTls::new(&identity, &trust).unwrap(), Some(clients))))
+    });
+    let limits = Limits { sessions: 1, ..site.options().limits };
+    let options = Options { identity, limits, ..site.options() };
+    write(&[pin("alice.pem"), pin("bob.pem")]);
+    let service = Running::start(options);
+    let client = |name| Client::new(&site, name, "lenet.heq", &service);
+    let (alice, bob) = (client("alice"), client("bob"));
+    let held = Session::connect(&alice.plan, alice.connect().unwrap(), Mode::Whole, 1).unwrap();
+    std::thread::scope(|scope| {
+        // Bob is admitted to wait, and taken off while he does.
+        let waiting = scope.spawn(|| bob.infer(1));
+        service.wait_for("heq_sessions_waiting", 1.0);
+        write(&[pin("alice.pem")]);
+        service.service.reload().unwrap();
+        drop(held);
+        assert_eq!(refusal(waiting.join().unwrap()), Refusal::NotAdmitted);
+    });
+    assert_eq!(bob.infer(1).unwrap_err().into_diagnostic().code, Code::Authentication);
+    alice.infer(1).unwrap();
+    // A list that cannot be read changes nothing.
+    fs::write(&list, "sha256:nonsense").unwrap();
+    assert_eq!(service.service.reload().unwrap_err().code, Code::WrongIdentity);
+    alice.infer(1).unwrap();
 }
 
 #[test]

@@ -19,7 +19,7 @@ use heq_net::tls::{Authority, ClientTls, Identity, Trust};
 use heq_net::{Channel, NetError};
 use heq_runtime::error::RunError;
 use heq_runtime::party::run_client;
-use heq_runtime::service::{Clients, Limits, Options, PlanFiles, Purpose, Service};
+use heq_runtime::service::{Limits, Options, PlanFiles, Purpose, Service};
 use heq_runtime::session::{PreparedPlan, WEIGHT_CACHE_BYTES};
 use heq_tests::{lenet, program, samples};
 use std::fs;
@@ -95,11 +95,12 @@ impl Site {
             identity: Box::new(move || {
                 let identity = Identity::from_pem(&fs::read(&path).unwrap()).unwrap();
                 let tls = heq_net::tls::ServerTls::new(&identity, &Trust::default()).unwrap();
-                Ok(Some((tls, Clients::default())))
+                Ok(Some((tls, None)))
             }),
             limits: Limits {
                 sessions: 8,
                 memory_bytes: u64::MAX,
+                of_client: 100,
                 queue: 64,
                 patience: Duration::from_secs(60),
             },

@@ -6,6 +6,7 @@ use crate::npy;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes `array` to `path` as an npy file, little-endian and in row-major order; a file that is
 /// there is replaced.
@@ -23,6 +24,8 @@ pub fn write_npy(path: &Path, array: &Array) -> Result<(), DataError> {
 /// renamed, with the permissions of the one that it replaces. What is no regular file is written in
 /// place, since a pipe or a device cannot be replaced, and a link should stay one.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Threads may write the same file at the same time.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let permissions = match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => return fs::write(path, bytes),
         Ok(found) => {
@@ -33,7 +36,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(_) => None,
     };
     let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    partial.push(format!(".{}-{number}.partial", std::process::id()));
     // Nobody else has this number: what is there, a process left that died.
     let _ = fs::remove_file(&partial);
     let write = || {

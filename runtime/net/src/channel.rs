@@ -11,7 +11,7 @@ use crate::flight::FlightClock;
 use crate::frame;
 use crate::meter::Meter;
 use crate::tls::{BINDING_BYTES, Peer};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A two-party channel of messages whose lengths both parties know.
 ///
@@ -76,7 +76,7 @@ impl Channel {
     /// A handle by which another thread can end the connection.
     #[must_use]
     pub fn lifeline(&self) -> Lifeline {
-        Lifeline(Arc::clone(&self.connection))
+        Lifeline(Arc::downgrade(&self.connection))
     }
 
     /// From now on at most `limit_bytes` wait for a peer that does not read, beyond what the operating
@@ -158,7 +158,7 @@ impl Channel {
     }
 
     /// Waits until everything queued is handed to the operating system, and closes the connection:
-    /// no lane can send any more.
+    /// no lane can send any more. A peer that does the same loses nothing of what is on its way.
     ///
     /// # Errors
     ///
@@ -188,14 +188,16 @@ impl Channel {
     }
 }
 
-/// Ends a connection from outside its lanes.
+/// Ends a connection from outside its lanes. It does not keep it.
 #[derive(Clone)]
-pub struct Lifeline(Arc<Connection>);
+pub struct Lifeline(Weak<Connection>);
 
 impl Lifeline {
     /// Ends the connection, unless it has ended: no lane waits any more, and the first to notice has `error`.
     pub fn end(&self, error: NetError) {
-        self.0.end(error);
+        if let Some(connection) = self.0.upgrade() {
+            connection.end(error);
+        }
     }
 }
 

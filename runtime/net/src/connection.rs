@@ -19,11 +19,12 @@ pub(crate) trait Outgoing: Send {
     /// Queues one frame without waiting for the peer.
     fn send(&mut self, frame: Vec<u8>) -> Result<(), NetError>;
 
-    /// Waits until everything that was queued is handed over.
-    fn finish(&mut self) -> Result<(), NetError>;
+    /// Lets nothing more be queued; what is returned waits until everything that was is handed over.
+    fn finish(&mut self) -> Finish;
 
-    /// Gives the connection up at once: the peer finds it closed, and neither half waits any more.
-    fn abort(&mut self);
+    /// What gives the connection up at once, whatever else is being done with it: the peer finds it closed,
+    /// and neither half waits any more.
+    fn aborter(&self) -> Abort;
 
     /// From now on at most this many bytes wait for a peer that does not read.
     fn limit_queue(&mut self, limit_bytes: u64);
@@ -33,15 +34,25 @@ pub(crate) trait Outgoing: Send {
     fn failure(&mut self) -> Option<NetError>;
 }
 
+/// Waits until everything is handed over.
+pub(crate) type Finish = Box<dyn FnOnce() -> Result<(), NetError> + Send>;
+
+/// Gives a connection up.
+pub(crate) type Abort = Box<dyn Fn() + Send + Sync>;
+
 /// The half of a transport that moves bytes from the peer, in order.
 pub(crate) trait Incoming: Send {
     /// Fills `buffer`, waiting for the peer as long as it takes.
     fn recv_exact(&mut self, buffer: &mut [u8]) -> Result<(), NetError>;
+
+    /// Waits for the peer to close the connection, which may go on for a moment with what says nothing.
+    fn await_end(&mut self);
 }
 
 /// Both halves of a transport with the frames that were put aside.
 pub(crate) struct Connection {
     outgoing: Mutex<Box<dyn Outgoing>>,
+    abort: Abort,
     inbox: Mutex<Inbox>,
     /// The inbox changed: a frame came, the turn to read is free, or the connection failed.
     changed: Condvar,
@@ -133,6 +144,7 @@ impl Connection {
             ended_by: None,
         };
         Self {
+            abort: outgoing.aborter(),
             outgoing: Mutex::new(outgoing),
             inbox: Mutex::new(inbox),
             changed: Condvar::new(),
@@ -205,10 +217,19 @@ impl Connection {
         result
     }
 
-    /// Waits until everything queued is handed over, and lets nothing more be sent.
+    /// Waits until everything queued is handed over and the peer has closed its side, too, and lets nothing
+    /// more be sent.
     pub(crate) fn finish(&self) -> Result<(), NetError> {
-        let finished = self.outgoing().finish();
-        finished.map_err(|error| self.fail(error))
+        // Nobody waits for the lock as long as this may take.
+        let finish = self.outgoing().finish();
+        finish().map_err(|error| self.fail(error))?;
+        // A socket that is closed with bytes unread takes back what it sent and the peer has not read.
+        let incoming = self.inbox().incoming.take();
+        if let Some(mut incoming) = incoming {
+            incoming.await_end();
+            self.inbox().incoming = Some(incoming);
+        }
+        Ok(())
     }
 
     /// Ends the connection because of `error`; returns [`NetError::OtherLane`] instead if it has
@@ -220,10 +241,8 @@ impl Connection {
                 return inbox.ended_by.take().unwrap_or(NetError::OtherLane);
             }
         }
-        let mut outgoing = self.outgoing();
-        let cause = outgoing.failure();
-        outgoing.abort();
-        drop(outgoing);
+        let cause = self.outgoing().failure();
+        (self.abort)();
         self.changed.notify_all();
         if error.blame() == Blame::Network { cause.unwrap_or(error) } else { error }
     }
@@ -237,7 +256,7 @@ impl Connection {
             }
             inbox.ended_by = Some(error);
         }
-        self.outgoing().abort();
+        (self.abort)();
         self.changed.notify_all();
     }
 

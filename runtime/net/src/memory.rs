@@ -3,7 +3,7 @@
 //! Used to run both parties in one program, over an ideal link or over a simulated one.
 
 use crate::channel::Channel;
-use crate::connection::{Incoming, Outgoing};
+use crate::connection::{Abort, Finish, Incoming, Outgoing};
 use crate::error::NetError;
 use crate::shaped::{Wire, wait_until};
 use heq_ir::link::LinkProfile;
@@ -115,14 +115,17 @@ impl Outgoing for MemoryOutgoing {
         self.pipe.put(TimedFrame { bytes, delivery })
     }
 
-    fn finish(&mut self) -> Result<(), NetError> {
+    fn finish(&mut self) -> Finish {
         self.pipe.close();
-        Ok(())
+        Box::new(|| Ok(()))
     }
 
-    fn abort(&mut self) {
-        self.pipe.close();
-        self.opposite.abandon();
+    fn aborter(&self) -> Abort {
+        let (pipe, opposite) = (Arc::clone(&self.pipe), Arc::clone(&self.opposite));
+        Box::new(move || {
+            pipe.close();
+            opposite.abandon();
+        })
     }
 
     fn failure(&mut self) -> Option<NetError> {
@@ -166,6 +169,10 @@ impl Incoming for MemoryIncoming {
             self.consumed += length;
         }
         Ok(())
+    }
+
+    fn await_end(&mut self) {
+        // What was put into a pipe stays there.
     }
 }
 

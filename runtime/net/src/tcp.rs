@@ -8,7 +8,7 @@
 //! If it fails it shuts the connection down, which wakes the reading half.
 
 use crate::channel::Channel;
-use crate::connection::{Connection, Incoming, Outgoing};
+use crate::connection::{Abort, Connection, Finish, Incoming, Outgoing};
 use crate::error::NetError;
 use crate::frame;
 use crate::tls::{self, ClientTls, ServerTls, TlsWriter};
@@ -16,9 +16,9 @@ use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,9 +89,12 @@ fn host_of(address: &str) -> &str {
 /// Tries every address that the name resolves to once.
 fn attempt(address: &str, deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for candidate in address.to_socket_addrs()? {
+    let candidates: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    for (index, candidate) in candidates.iter().enumerate() {
+        // An address that does not answer leaves time for the others.
         let left = deadline.saturating_duration_since(Instant::now());
-        match TcpStream::connect_timeout(&candidate, left.max(Duration::from_millis(1))) {
+        let left = left / u32::try_from(candidates.len() - index).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(candidate, left.max(Duration::from_millis(1))) {
             // On one host, a connection to a free port can be handed that same port and connect to
             // itself.
             Ok(stream) if stream.local_addr()? == stream.peer_addr()? => {
@@ -173,6 +176,16 @@ impl Accepted {
         self.peer
     }
 
+    /// A handle by which another thread can close the connection, whatever becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Io`] if the operating system has no more.
+    pub fn closer(&self) -> Result<Closer, NetError> {
+        let doing = "accepting a connection";
+        self.stream.try_clone().map(Closer).map_err(|source| NetError::Io { doing, source })
+    }
+
     /// Makes a channel of the connection, once the peer has proved by `deadline` who it is. Without `tls` the
     /// peer must be on this machine.
     ///
@@ -189,6 +202,17 @@ impl Accepted {
         open(self.stream, options, |stream| {
             tls.map(|tls| tls::accept(stream, tls, deadline)).transpose()
         })
+    }
+}
+
+/// Closes a connection.
+#[derive(Debug)]
+pub struct Closer(TcpStream);
+
+impl Closer {
+    /// Closes it at once; nobody waits for it any more.
+    pub fn close(&self) {
+        shut_down(&self.0, Shutdown::Both);
     }
 }
 
@@ -209,20 +233,21 @@ fn open(
     }
     stream.set_read_timeout(options.idle_timeout).map_err(io_error)?;
     stream.set_write_timeout(Some(WRITE_PATIENCE)).map_err(io_error)?;
-    let handle = stream.try_clone().map_err(io_error)?;
+    let handle = Arc::new(stream.try_clone().map_err(io_error)?);
     let reading = stream.try_clone().map_err(io_error)?;
-    let is_draining = Arc::new(AtomicBool::new(false));
-    let out = Patient { stream, idle: options.idle_timeout, is_draining: Arc::clone(&is_draining) };
+    let drains_since = Arc::new(OnceLock::new());
+    let idle = options.idle_timeout;
+    let out = Patient { stream, idle, drains_since: Arc::clone(&drains_since) };
     Ok(match secured {
         Some(tls::Secured { incoming, session, peer, binding }) => {
             let out = TlsWriter::new(out, session);
-            let writer = Writer::spawn(out, is_draining, options).map_err(io_error)?;
+            let writer = Writer::spawn(out, drains_since, options).map_err(io_error)?;
             let outgoing = Box::new(TcpOutgoing { stream: handle, writer });
             Channel::over(Connection::new(outgoing, Box::new(incoming)).secured(peer, binding))
         }
         None => {
             let reader = BufReader::with_capacity(BUFFER_BYTES, reading);
-            let writer = Writer::spawn(out, is_draining, options).map_err(io_error)?;
+            let writer = Writer::spawn(out, drains_since, options).map_err(io_error)?;
             let incoming = TcpIncoming { reader, has_begun: false };
             Channel::new(TcpOutgoing { stream: handle, writer }, incoming)
         }
@@ -230,7 +255,7 @@ fn open(
 }
 
 struct TcpOutgoing {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     writer: Writer,
 }
 
@@ -244,17 +269,18 @@ impl Outgoing for TcpOutgoing {
         self.writer.queue(frame)
     }
 
-    fn finish(&mut self) -> Result<(), NetError> {
+    fn finish(&mut self) -> Finish {
         self.writer.finish()
     }
 
-    fn abort(&mut self) {
-        shut_down(&self.stream, Shutdown::Both);
+    fn aborter(&self) -> Abort {
+        let stream = Arc::clone(&self.stream);
+        Box::new(move || shut_down(&stream, Shutdown::Both))
     }
 
     fn failure(&mut self) -> Option<NetError> {
         // A writer that has ended by itself has failed.
-        if self.writer.has_ended() { self.writer.finish().err() } else { None }
+        if self.writer.has_ended() { self.writer.finish()().err() } else { None }
     }
 
     fn limit_queue(&mut self, limit_bytes: u64) {
@@ -276,12 +302,16 @@ impl Incoming for TcpIncoming {
         }
         self.reader.read_exact(buffer).map_err(io_error)
     }
+
+    fn await_end(&mut self) {
+        await_end(self.reader.get_ref());
+    }
 }
 
 impl Drop for TcpOutgoing {
     fn drop(&mut self) {
         // Whoever wants to know calls `Channel::close`.
-        let _unreported = self.writer.finish();
+        let _unreported = self.writer.finish()();
     }
 }
 
@@ -290,7 +320,8 @@ impl Drop for TcpOutgoing {
 struct Patient {
     stream: TcpStream,
     idle: Option<Duration>,
-    is_draining: Arc<AtomicBool>,
+    /// Since when nothing is added to what is to be written.
+    drains_since: Arc<OnceLock<Instant>>,
 }
 
 impl Write for Patient {
@@ -301,8 +332,10 @@ impl Write for Patient {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    let is_late = self.idle.is_some_and(|idle| start.elapsed() >= idle);
-                    if is_late && self.is_draining.load(Ordering::Relaxed) {
+                    let since = self.drains_since.get().map(|&since| since.max(start));
+                    if let (Some(since), Some(idle)) = (since, self.idle)
+                        && since.elapsed() >= idle
+                    {
                         return Err(error);
                     }
                 }
@@ -351,7 +384,7 @@ impl Drain for TlsWriter<Patient> {
 struct Writer {
     frames: Option<Sender<Vec<u8>>>,
     thread: Option<JoinHandle<io::Result<()>>>,
-    is_draining: Arc<AtomicBool>,
+    drains_since: Arc<OnceLock<Instant>>,
     /// Bytes of frames that were queued and are not written.
     waiting: Arc<AtomicU64>,
     limit_bytes: u64,
@@ -360,7 +393,7 @@ struct Writer {
 impl Writer {
     fn spawn(
         mut out: impl Drain,
-        is_draining: Arc<AtomicBool>,
+        drains_since: Arc<OnceLock<Instant>>,
         options: TcpOptions,
     ) -> io::Result<Self> {
         let (frames, queue) = mpsc::channel();
@@ -378,7 +411,7 @@ impl Writer {
         Ok(Self {
             frames: Some(frames),
             thread: Some(thread),
-            is_draining,
+            drains_since,
             waiting,
             limit_bytes: u64::MAX,
         })
@@ -394,7 +427,7 @@ impl Writer {
         if self.frames.as_ref().is_some_and(|frames| frames.send(frame).is_ok()) {
             return Ok(());
         }
-        self.finish()?;
+        self.finish()()?;
         Err(NetError::Closed { doing: "sending" })
     }
 
@@ -402,13 +435,16 @@ impl Writer {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Lets the thread send what is queued, waits for it, and returns its error the first time.
-    fn finish(&mut self) -> Result<(), NetError> {
-        self.is_draining.store(true, Ordering::Relaxed);
+    /// Lets the thread send what is queued; what is returned waits for it, and has its error the first time.
+    fn finish(&mut self) -> Finish {
+        let _since = self.drains_since.get_or_init(Instant::now);
         self.frames = None;
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        let panicked = |_| Err(io::Error::other("the writer thread panicked"));
-        thread.join().unwrap_or_else(panicked).map_err(|error| NetError::from_io("sending", error))
+        let Some(thread) = self.thread.take() else { return Box::new(|| Ok(())) };
+        Box::new(|| {
+            let panicked = |_| Err(io::Error::other("the writer thread panicked"));
+            let written = thread.join().unwrap_or_else(panicked);
+            written.map_err(|error| NetError::from_io("sending", error))
+        })
     }
 }
 
@@ -436,8 +472,29 @@ fn write_frames(
                 }
             }
         };
-        writer.write_all(&frame)?;
+        // The one that is being written does not wait.
         waiting.fetch_sub(frame.len() as u64, Ordering::Relaxed);
+        writer.write_all(&frame)?;
+    }
+}
+
+/// How long, and for how many bytes, the end of a connection is waited for: heartbeats may be on their way.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+const END_BYTES: usize = 64 << 10;
+
+/// Reads until the peer has closed its side, and throws away what it reads.
+pub(crate) fn await_end(mut stream: &TcpStream) {
+    let deadline = Instant::now() + END_PATIENCE;
+    let (mut bytes, mut count) = ([0; 1024], 0);
+    while count < END_BYTES {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match stream.read(&mut bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(more) => count += more,
+        }
     }
 }
 

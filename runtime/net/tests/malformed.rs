@@ -253,3 +253,41 @@ fn random_bytes_never_panic() {
         assert_eq!(channel.recv(4).is_ok(), header_intact, "{bytes:?}");
     }
 }
+
+/// Frames that say nothing arrive while the last message is on its way, and are not read: the message must
+/// arrive all the same.
+#[test]
+fn what_is_unread_at_the_end_costs_nothing() {
+    const BYTES: usize = 8 << 20;
+    let (mut channel, mut peer) = raw_peer(patient(Duration::from_secs(10)));
+    channel.send(&vec![5; BYTES]).unwrap();
+    for _ in 0..10 {
+        peer.write_all(&header(15 << 28, 0)).unwrap();
+    }
+    let closing = std::thread::spawn(move || {
+        channel.close().unwrap();
+        drop(channel);
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    let mut received = vec![0; BYTES + 8];
+    peer.read_exact(&mut received).unwrap();
+    peer.write_all(&header(15 << 28, 0)).unwrap();
+    drop(peer);
+    closing.join().unwrap();
+}
+
+/// A thread that waits for the rest to be sent holds up nobody who ends the connection.
+#[test]
+fn a_lifeline_ends_a_connection_that_is_being_closed() {
+    let (mut channel, deaf) = raw_peer(TcpOptions::default());
+    let lifeline = channel.lifeline();
+    channel.send(&vec![0; 64 << 20]).unwrap();
+    let closing = std::thread::spawn(move || channel.close().unwrap_err());
+    std::thread::sleep(Duration::from_millis(100));
+    lifeline.end(NetError::Deadline { seconds: 1 });
+    let error = closing.join().unwrap();
+    assert!(matches!(error, NetError::Deadline { seconds: 1 }), "{error}");
+    // Of one that is gone nothing is kept.
+    lifeline.end(NetError::Deadline { seconds: 2 });
+    drop(deaf);
+}

@@ -80,9 +80,13 @@ fn what_was_sent_before_a_drop_arrives() {
 #[test]
 fn closing_reports_that_all_was_sent() {
     let (mut server, mut client) = loopback_pair();
-    server.send(b"bye").unwrap();
-    server.close().unwrap();
+    let closing = std::thread::spawn(move || {
+        server.send(b"bye").unwrap();
+        server.close().unwrap();
+    });
     assert_eq!(client.recv(3).unwrap(), b"bye");
+    client.close().unwrap();
+    closing.join().unwrap();
 }
 
 #[test]

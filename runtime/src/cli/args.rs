@@ -1,19 +1,19 @@
 //! The command line of `heq-run`.
 
+mod peer;
+
+pub(super) use peer::{IdentityArguments, LogFormat, PeerArguments, ServeArguments, check_role};
+
 use crate::offline::Store;
-use crate::service::Limits;
 use crate::service::fetch::PlanKey;
-use crate::session::{MAX_INFERENCES, WEIGHT_CACHE_BYTES};
+use crate::session::MAX_INFERENCES;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use heq_data::OutputFile;
 use heq_data::command_line::{CompletionsArguments, ManArguments};
-use heq_data::{OutputFile, parse_size};
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::link::LinkProfile;
-use heq_net::tcp::TcpOptions;
-use heq_net::tls::KeyPin;
 use std::path::PathBuf;
-use std::time::Duration;
 
 const EXAMPLES: &str = "Examples:
   heq-run cert init --host server.example
@@ -112,161 +112,12 @@ pub(super) struct PrepareArguments {
     pub(super) threads: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum PrepareRole {
     /// Will bring the input
     Client,
     /// Brings the weights
     Server,
-}
-
-/// How to reach the peer, and who it must be.
-#[derive(Args, Debug)]
-pub(super) struct PeerArguments {
-    /// Server: the address to listen on; port 0 picks a free one [default: 0.0.0.0:7443, with
-    /// --insecure-loopback 127.0.0.1:7443]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(super) listen: Option<String>,
-    /// Client: the server's address
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(super) connect: Option<String>,
-    /// Give up when nothing comes from the peer for this many seconds; one that computes shows every 5
-    /// seconds that it is there
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) timeout: u64,
-    /// Client: try so many times more, with fresh randomness, if the connection fails or the server is busy
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) retry: u32,
-    #[command(flatten)]
-    pub(super) identity: IdentityArguments,
-}
-
-/// Who this party is, and whom it trusts.
-#[derive(Args, Debug)]
-pub(super) struct IdentityArguments {
-    /// Who this side is: a PEM file of its private key, its certificate and the authorities that it
-    /// trusts, as heq-run cert writes it
-    #[arg(long, value_name = "FILE.pem", env = "HEQ_IDENTITY")]
-    pub(super) identity: Option<PathBuf>,
-    /// A PEM file of further authorities that the peer's certificate may come from
-    #[arg(long, value_name = "FILE.pem", requires = "identity")]
-    pub(super) ca: Vec<PathBuf>,
-    /// Client: accept servers with this key alone, as heq-run cert show prints it
-    #[arg(long, value_name = "sha256:HEX", requires = "identity")]
-    pub(super) pin: Vec<KeyPin>,
-    /// Client: the name that the server's certificate must have (default: the host in --connect)
-    #[arg(long, value_name = "NAME", requires = "identity")]
-    pub(super) server_name: Option<String>,
-    /// Both parties are on this machine: neither encrypt nor authenticate
-    #[arg(long, conflicts_with = "identity")]
-    pub(super) insecure_loopback: bool,
-}
-
-impl PeerArguments {
-    pub(super) fn options(&self) -> TcpOptions {
-        let idle_timeout = Some(Duration::from_secs(self.timeout));
-        TcpOptions { idle_timeout, ..TcpOptions::default() }
-    }
-
-    /// The address to listen on.
-    pub(super) fn listen(&self) -> &str {
-        let default =
-            if self.identity.insecure_loopback { "127.0.0.1:7443" } else { "0.0.0.0:7443" };
-        self.listen.as_deref().unwrap_or(default)
-    }
-}
-
-/// How a server serves.
-#[derive(Args, Debug)]
-pub(super) struct ServeArguments {
-    /// Server, local: the weights of a single plan (default: PLAN.server.heq beside the plan)
-    #[arg(long, value_name = "PLAN.server.heq")]
-    pub(super) weights: Option<PathBuf>,
-    /// Server, local: most memory for transformed weights; the rest are transformed in every inference
-    /// (default: 256MB)
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    weight_cache: Option<u64>,
-    /// Server: the clients to admit, one a line: sha256:HEX NAME quota=N (default: all that the
-    /// authority vouches for)
-    #[arg(long, value_name = "FILE", requires = "identity")]
-    pub(super) clients: Option<PathBuf>,
-    /// Server: most sessions at a time (default: 4 for each thread)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_sessions: Option<u32>,
-    /// Server: most memory for plans and sessions, as the plans predict it (default: three quarters of
-    /// the machine's)
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    max_memory: Option<u64>,
-    /// Server: sessions that may wait for others to end, others are told to try again later
-    /// (default: 4 for each of --max-sessions)
-    #[arg(long, value_name = "N")]
-    queue: Option<u32>,
-    /// Server: inferences that each client may have a day (UTC); many outputs can give the model away
-    #[arg(long, value_name = "N")]
-    pub(super) quota: Option<u64>,
-    /// Server: where to keep what clients had today (default: forgotten at the end)
-    #[arg(long, value_name = "FILE.json")]
-    pub(super) quota_file: Option<PathBuf>,
-    /// Server: how long set-up and each inference may take (default: 10 times what the plan predicts
-    /// over a mobile link, at least 30)
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    deadline: Option<u64>,
-    /// Server: how long sessions may go on after SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    drain: u64,
-    /// Server: the address for /metrics (Prometheus) and /health; port 0 picks a free one
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(super) metrics: Option<String>,
-    /// Server: the form of its log, on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(super) log: LogFormat,
-    /// Server: end after this many connections (default: serve until stopped)
-    #[arg(long, value_name = "N")]
-    pub(super) sessions: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// Lines for people
-    Text,
-    /// A JSON object a line
-    Json,
-}
-
-/// Sessions at a time for each thread, and sessions that wait for each of these.
-const SESSIONS_PER_THREAD: usize = 4;
-const WAITING_PER_SESSION: usize = 4;
-
-impl ServeArguments {
-    /// Most bytes of transformed weights.
-    pub(super) fn weight_cache(&self) -> usize {
-        let bytes = self.weight_cache.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        bytes.unwrap_or(WEIGHT_CACHE_BYTES)
-    }
-
-    pub(super) fn limits(&self, patience: Duration) -> Limits {
-        let default = rayon::current_num_threads() * SESSIONS_PER_THREAD;
-        let sessions = self.max_sessions.map_or(default, |sessions| sessions as usize);
-        let queue = self.queue.map_or(sessions * WAITING_PER_SESSION, |queue| queue as usize);
-        let memory_bytes = self.max_memory.or_else(default_memory).unwrap_or(u64::MAX);
-        Limits { sessions, memory_bytes, queue, patience }
-    }
-
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        self.deadline.map(Duration::from_secs)
-    }
-
-    pub(super) fn drain(&self) -> Duration {
-        Duration::from_secs(self.drain)
-    }
-}
-
-/// Three quarters of the machine's memory, where the operating system tells.
-fn default_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kib * 1024 / 4 * 3)
 }
 
 /// Where prepared inferences are.
@@ -445,6 +296,10 @@ pub(super) struct Arguments {
     /// Local: the link between the parties (default: as fast as memory)
     #[arg(long, value_name = "lan|wan|mobile|BANDWIDTH,RTT")]
     pub(super) link: Option<LinkProfile>,
+    /// Client: try so many times more, with fresh keys and masks, if the connection fails or the server
+    /// is busy
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) retry: u32,
     /// Where to write what was measured, as heq-stats/1
     #[arg(long, value_name = "STATS.json")]
     pub(super) stats: Option<PathBuf>,
@@ -453,7 +308,7 @@ pub(super) struct Arguments {
     pub(super) threads: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum RoleArgument {
     /// Brings the input, learns the output
     Client,

@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::args::{CertCommand, CertFolder};
-use super::identity::{MAX_PEM_BYTES, wrong};
+use super::identity::{MAX_PEM_BYTES, check_private, wrong};
 use crate::private_file;
 use heq_data::plan_files::{read_file, write_file};
 use heq_ir::diagnostic::{Code, Diagnostic};
@@ -25,10 +25,16 @@ pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), 
     match command {
         CertCommand::Init { folder: CertFolder { dir }, host, days } => {
             let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
+            for path in [&certificate, &key, &dir.join("server.pem")] {
+                // The key may be kept elsewhere: what it vouched for would be cut off.
+                if path.exists() {
+                    return Err(exists(path));
+                }
+            }
             let authority = Authority::create(AUTHORITY_NAME, AUTHORITY_DAYS)
                 .map_err(|error| wrong(&certificate, &error))?;
             std::fs::create_dir_all(dir).map_err(|error| cannot_write(dir, &error))?;
-            write_private(&key, authority.key(), false)?;
+            write_private(&key, authority.key())?;
             write_file(&certificate, authority.certificate().as_bytes())?;
             report(output, &certificate, "the authority's certificate: public");
             report(output, &key, "its private key: keep it off the server, and safe");
@@ -41,7 +47,7 @@ pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), 
             let authority = read_authority(dir)?;
             let path = identity_path(dir, name)?;
             let pem = authority.client(name, *days).map_err(|error| wrong(&path, &error))?;
-            write_private(&path, &pem, false)?;
+            write_private(&path, &pem)?;
             report(output, &path, "the client's --identity: give it to the client alone");
             Ok(())
         }
@@ -61,8 +67,19 @@ fn server(
     let hosts = if hosts.is_empty() { LOCAL.map(str::to_owned).to_vec() } else { hosts.to_vec() };
     let what = format!("the server's --identity, for {}", hosts.join(", "));
     let pem = authority.server(name, hosts, days).map_err(|error| wrong(&path, &error))?;
-    // A server's certificate is renewed in its place.
-    write_private(&path, &pem, true)?;
+    let is_server = |pem: Vec<u8>| {
+        let all = Certificate::all_from_pem(&pem);
+        all.is_ok_and(|all| all.first().is_some_and(|first| !first.hosts.is_empty()))
+    };
+    if path.exists() && read_file(&path, MAX_PEM_BYTES).is_ok_and(is_server) {
+        // A server's certificate is renewed in its place; under the name there is one at any time.
+        let partial = path.with_extension("pem.partial");
+        let _none = std::fs::remove_file(&partial);
+        write_private(&partial, &pem)?;
+        std::fs::rename(&partial, &path).map_err(|error| cannot_write(&path, &error))?;
+    } else {
+        write_private(&path, &pem)?;
+    }
     report(output, &path, &what);
     Ok(())
 }
@@ -86,31 +103,29 @@ fn read_authority(dir: &Path) -> Result<Authority, Diagnostic> {
             Diagnostic::new(Code::WrongIdentity, path.display().to_string(), "is no PEM", remedy)
         })
     };
-    Ok(Authority::from_pem(text(&certificate)?, Zeroizing::new(text(&dir.join("ca.key"))?)))
+    let key = dir.join("ca.key");
+    let authority = Authority::from_pem(text(&certificate)?, Zeroizing::new(text(&key)?));
+    check_private(&key)?;
+    Ok(authority)
 }
 
-/// Writes a file that its owner alone may read; replaces one that is there only if that is meant.
-fn write_private(path: &Path, text: &str, replaces: bool) -> Result<(), Diagnostic> {
-    let write = || {
-        let mut options = private_file::options();
-        options.write(true);
-        if !replaces {
-            return options.create_new(true).open(path)?.write_all(text.as_bytes());
-        }
-        let partial = path.with_extension("pem.partial");
-        let _none = std::fs::remove_file(&partial);
-        options.create_new(true).open(&partial)?.write_all(text.as_bytes())?;
-        std::fs::rename(&partial, path)
-    };
-    write().map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Diagnostic::new(
-            Code::FileAccess,
-            path.display().to_string(),
-            "is there already, and is not overwritten",
-            "give another name or --dir, or remove it if nobody needs it any more",
-        ),
+/// Writes a file that its owner alone may read, and that is not there yet.
+fn write_private(path: &Path, text: &str) -> Result<(), Diagnostic> {
+    let mut options = private_file::options();
+    let file = options.write(true).create_new(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(path),
         _ => cannot_write(path, &error),
     })
+}
+
+fn exists(path: &Path) -> Diagnostic {
+    Diagnostic::new(
+        Code::FileAccess,
+        path.display().to_string(),
+        "is there already, and is not overwritten",
+        "give another name or --dir, or remove it if nobody needs it any more",
+    )
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {

@@ -1,16 +1,20 @@
 //! The role `client`: prepared inferences first, if there is a store, the others in one phase.
 
-use super::args::Arguments;
+use super::args::{Arguments, ServeArguments};
 use super::{Output, deliver, identity, observed, read_labels, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{Outcome, run_client, run_prepared_client};
 use crate::session::Refusal;
 use crate::stats::SessionStats;
+use crate::watch::session_deadline;
 use heq_ir::diagnostic::Diagnostic;
 use heq_ir::plan::Plan;
 use heq_net::Channel;
 use heq_net::tls::ClientTls;
 use std::time::Duration;
+
+/// How long to wait for a place at the server: longer than it lets anybody wait.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long to wait before a session is tried again, unless the server says; each time twice as long, and at
 /// most so long.
@@ -28,13 +32,14 @@ pub(super) fn run(
     let store = arguments.store.open()?;
     let (plan, bar) = observed(plan, samples.len(), arguments.link, output);
     let tls = tls.as_ref();
+    let limit = session_limit(&arguments.serve, plan.plan(), samples.len());
     let mut failure = Ok(());
     let mut outputs = Vec::new();
     let mut parts = Vec::new();
     if let Some(store) = &store
         && store.client_count(plan.plan())? > 0
     {
-        let (done, stats) = with_retries(arguments, tls, output, |channel| {
+        let (done, stats) = with_retries(arguments, tls, limit, output, |channel| {
             run_prepared_client(&plan, channel, store, &samples)
         })?;
         outputs = done;
@@ -52,7 +57,9 @@ pub(super) fn run(
                 samples.len()
             );
         }
-        match with_retries(arguments, tls, output, |channel| run_client(&plan, channel, rest)) {
+        match with_retries(arguments, tls, limit, output, |channel| {
+            run_client(&plan, channel, rest)
+        }) {
             Ok((done, stats)) => {
                 outputs.extend(done);
                 parts.push(stats);
@@ -72,17 +79,25 @@ pub(super) fn run(
     failure
 }
 
+/// How long a session may take in all: a server that shows only that it is there is given up then.
+pub(super) fn session_limit(serve: &ServeArguments, plan: &Plan, samples: usize) -> Duration {
+    let each = serve.deadline().unwrap_or_else(|| session_deadline(plan));
+    let parts = samples.div_ceil(plan.batch()).saturating_add(1);
+    QUEUE_PATIENCE.saturating_add(each.saturating_mul(u32::try_from(parts).unwrap_or(u32::MAX)))
+}
+
 /// Runs a session, and again with fresh keys and masks if the network failed it or the server was busy.
 fn with_retries(
     arguments: &Arguments,
     tls: Option<&ClientTls>,
+    limit: Duration,
     output: &mut Output<'_>,
     run: impl Fn(Channel) -> Result<Outcome, RunError>,
 ) -> Result<Outcome, Diagnostic> {
     let mut pause = RETRY_PAUSE;
-    let mut left = arguments.peer.retry;
+    let mut left = arguments.retry;
     loop {
-        let error = match identity::open(&arguments.peer, tls).and_then(&run) {
+        let error = match identity::within(limit, &arguments.peer, tls, &run) {
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };

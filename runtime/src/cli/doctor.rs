@@ -1,12 +1,14 @@
 //! `heq-run doctor`: what a run depends on, checked.
 
 use super::args::DoctorArguments;
-use super::{Output, cert, identity};
+use super::identity::{self, QUESTION_LIMIT};
+use super::{Output, cert};
 use crate::error::RunError;
 use crate::service::fetch;
 use crate::session::PROTOCOL_VERSION;
 use heq_data::plan_files::read_plan;
 use heq_ir::diagnostic::{Diagnostic, ExitStatus};
+use heq_net::Channel;
 use heq_net::tls::Certificate;
 use std::time::{Instant, SystemTime};
 
@@ -108,23 +110,22 @@ fn certificate(certificate: &Certificate) -> Finding {
 fn server(arguments: &DoctorArguments, digests: &[String]) -> Vec<Finding> {
     let peer = &arguments.peer;
     let start = Instant::now();
-    let connected = identity::client(&peer.identity)
-        .and_then(|tls| identity::open(peer, tls.as_ref()).map_err(RunError::into_diagnostic));
-    let channel = match connected {
-        Ok(channel) => channel,
+    let ask = |channel: Channel| {
+        let connecting = start.elapsed();
+        let who = match channel.peer() {
+            Some(peer) => format!("{}, key {}", peer.name, peer.pin),
+            None => "on this machine, not encrypted".to_owned(),
+        };
+        let listed = fetch::list(channel)?;
+        Ok((who, connecting, start.elapsed() - connecting, listed))
+    };
+    let asked = identity::client(&peer.identity).and_then(|tls| {
+        identity::within(QUESTION_LIMIT, peer, tls.as_ref(), ask).map_err(RunError::into_diagnostic)
+    });
+    let (who, connecting, asking, listed) = match asked {
+        Ok(asked) => asked,
         Err(diagnostic) => return vec![bad("server", &diagnostic)],
     };
-    let connecting = start.elapsed();
-    let who = match channel.peer() {
-        Some(peer) => format!("{}, key {}", peer.name, peer.pin),
-        None => "on this machine, not encrypted".to_owned(),
-    };
-    let start = Instant::now();
-    let listed = match fetch::list(channel) {
-        Ok(listed) => listed,
-        Err(error) => return vec![bad("server", &error.into_diagnostic())],
-    };
-    let asking = start.elapsed();
     let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
     let mut findings = vec![good(
         "server",

@@ -1,7 +1,8 @@
 //! `heq-run fetch-plan`: gets a public plan from a server.
 
+use super::Output;
 use super::args::FetchArguments;
-use super::{Output, identity};
+use super::identity::{self, QUESTION_LIMIT};
 use crate::error::RunError;
 use crate::service::fetch::{self, PlanKey};
 use heq_data::plan_files::write_file;
@@ -18,7 +19,8 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
             let _ = writeln!(output.out, "{document:#}");
         } else {
             for plan in &listed {
-                let name: String = plan.name.chars().filter(|c| !c.is_control()).collect();
+                let shown = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+                let name: String = plan.name.chars().map(shown).collect();
                 let _ = writeln!(output.out, "{name}  {}  {} bytes", plan.digest, plan.bytes);
             }
         }
@@ -36,9 +38,10 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
             }
         },
     };
-    let (plan, bytes) = identity::open(&arguments.peer, tls)
-        .and_then(|channel| fetch::plan(channel, &key))
-        .map_err(RunError::into_diagnostic)?;
+    let fetched = identity::within(QUESTION_LIMIT, &arguments.peer, tls, |channel| {
+        fetch::plan(channel, &key)
+    });
+    let (plan, bytes) = fetched.map_err(RunError::into_diagnostic)?;
     write_file(path, &bytes)?;
     let _ = writeln!(output.out, "{}: plan {}", path.display(), plan.digest());
     Ok(())
@@ -48,5 +51,6 @@ fn list(
     arguments: &FetchArguments,
     tls: Option<&ClientTls>,
 ) -> Result<Vec<crate::service::Listed>, Diagnostic> {
-    identity::open(&arguments.peer, tls).and_then(fetch::list).map_err(RunError::into_diagnostic)
+    identity::within(QUESTION_LIMIT, &arguments.peer, tls, fetch::list)
+        .map_err(RunError::into_diagnostic)
 }

@@ -4,6 +4,7 @@ use super::args::{IdentityArguments, PeerArguments};
 use crate::error::RunError;
 use crate::private_file::is_open_to_others;
 use crate::service::{Clients, ReadIdentity};
+use crate::watch::Watch;
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_net::Channel;
@@ -15,6 +16,9 @@ use zeroize::Zeroizing;
 
 /// Most bytes of a file of keys and certificates.
 pub(super) const MAX_PEM_BYTES: usize = 1 << 20;
+
+/// How long a question that no plan is run for may take.
+pub(super) const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long to try to reach a server that is starting.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +48,7 @@ pub(super) fn server(
         let keys = list.as_ref().map(|list| list.keys().collect());
         let trust = Trust { authorities: authorities(&ca)?, keys };
         let tls = ServerTls::new(&identity, &trust).map_err(|error| wrong(path, &error))?;
-        Ok(Some((tls, list.unwrap_or_default())))
+        Ok(Some((tls, list)))
     }))
 }
 
@@ -52,6 +56,23 @@ pub(super) fn server(
 pub(super) fn open(peer: &PeerArguments, tls: Option<&ClientTls>) -> Result<Channel, RunError> {
     let address = peer.connect.as_ref().ok_or_else(|| super::missing("--connect HOST:PORT"))?;
     Ok(connect(address, Instant::now() + CONNECT_PATIENCE, peer.options(), tls)?)
+}
+
+/// Connects to the server that the arguments name, and runs `session` with it, for at most `limit`: a server
+/// that shows only that it is there is given up then.
+pub(super) fn within<T>(
+    limit: Duration,
+    peer: &PeerArguments,
+    tls: Option<&ClientTls>,
+    session: impl FnOnce(Channel) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let watch = Watch::start().map_err(|_| RunError::Internal { what: "a thread is missing" })?;
+    let outcome = open(peer, tls).and_then(|channel| {
+        let _watched = watch.watch(channel.lifeline(), limit);
+        session(channel)
+    });
+    watch.end();
+    outcome
 }
 
 /// The file that says who this party is; none if nothing needs to.
@@ -72,15 +93,21 @@ fn identity_path(arguments: &IdentityArguments) -> Result<Option<&Path>, Diagnos
 /// Reads a file that has a private key in it.
 pub(super) fn read_identity(path: &Path) -> Result<Identity, Diagnostic> {
     let pem = Zeroizing::new(read_file(path, MAX_PEM_BYTES)?);
-    if is_open_to_others(path).unwrap_or(true) {
-        return Err(Diagnostic::new(
-            Code::WrongIdentity,
-            path.display().to_string(),
-            "others than its owner may read or write the private key",
-            "chmod 600 the file; if others may have read it, issue another",
-        ));
-    }
+    check_private(path)?;
     Identity::from_pem(&pem).map_err(|error| wrong(path, &error))
+}
+
+/// Refuses a private key that others may read.
+pub(super) fn check_private(path: &Path) -> Result<(), Diagnostic> {
+    if !is_open_to_others(path).unwrap_or(true) {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        Code::WrongIdentity,
+        path.display().to_string(),
+        "others than its owner may read or write the private key",
+        "chmod 600 the file; if others may have read it, issue another",
+    ))
 }
 
 fn authorities(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Diagnostic> {

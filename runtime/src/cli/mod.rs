@@ -15,7 +15,7 @@ mod server;
 mod summary;
 
 use crate::session::{MAX_INFERENCES, PreparedPlan};
-use args::{Arguments, Command, CommandLine, RoleArgument};
+use args::{Arguments, Command, CommandLine, RoleArgument, check_role};
 use clap::{CommandFactory, Parser};
 use heq_data::output::describe_outputs;
 use heq_data::plan_files::{read_plan, write_file};
@@ -109,6 +109,8 @@ fn use_threads(threads: Option<usize>) -> Result<(), Diagnostic> {
 }
 
 fn run_role(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    let is_server = arguments.role == RoleArgument::Server;
+    check_role(is_server, &arguments.peer.identity, &arguments.serve)?;
     let party = match arguments.role {
         RoleArgument::Server => return server::run(arguments, output),
         RoleArgument::Client => client::run,

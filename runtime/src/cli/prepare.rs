@@ -1,6 +1,7 @@
 //! `heq-run prepare`: what does not depend on the input, beforehand.
 
-use super::args::{PrepareArguments, PrepareRole};
+use super::args::{PrepareArguments, PrepareRole, check_role};
+use super::client::session_limit;
 use super::server::serve_plans;
 use super::{Output, identity, missing, observed, summary, write_stats};
 use crate::error::RunError;
@@ -11,6 +12,8 @@ use heq_data::plan_files::read_plan;
 use heq_ir::diagnostic::Diagnostic;
 
 pub(super) fn run(arguments: &PrepareArguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
+    let is_server = arguments.role == PrepareRole::Server;
+    check_role(is_server, &arguments.peer.identity, &arguments.serve)?;
     let folder = arguments.store.store.as_ref().ok_or_else(|| missing("--store DIR"))?;
     let create = || Store::create(folder, arguments.store.store_key.as_deref());
     match arguments.role {
@@ -37,9 +40,11 @@ fn client(
     let count = usize::try_from(arguments.count).unwrap_or(usize::MAX);
     let samples = count.saturating_mul(plan.batch());
     let (plan, bar) = observed(plan, samples, None, output);
-    let stats = identity::open(&arguments.peer, tls.as_ref())
-        .and_then(|channel| prepare_client(&plan, channel, &store, arguments.count))
-        .map_err(RunError::into_diagnostic)?;
+    let limit = session_limit(&arguments.serve, plan.plan(), samples);
+    let stats = identity::within(limit, &arguments.peer, tls.as_ref(), |channel| {
+        prepare_client(&plan, channel, &store, arguments.count)
+    })
+    .map_err(RunError::into_diagnostic)?;
     drop(bar);
     let plan = plan.plan();
     write_stats(arguments.stats.as_deref(), &stats.to_json(plan, "tcp", "client"))?;

@@ -88,7 +88,7 @@ pub(crate) fn client(
     Ok((agreed, offers))
 }
 
-/// The server's side: the entries that serve the next inferences, and how many offers there were. Without a
+/// The server's side: the entries that serve the next inferences, at most as many as were `announced`, and how many offers there were. Without a
 /// store there are no entries.
 ///
 /// **Security**: the client learns which of its inferences the server still holds.
@@ -98,6 +98,7 @@ pub(crate) fn client(
 pub(crate) fn server(
     channel: &mut Channel,
     shelf: Option<&Shelf<'_>>,
+    announced: u32,
 ) -> Result<(Vec<Stored>, u32), RunError> {
     let batches = shelf.map_or(Ok(Vec::new()), Shelf::batches)?;
     let mut agreed: Vec<Stored> = Vec::new();
@@ -122,7 +123,8 @@ pub(crate) fn server(
                 agreed.extend(common.map(|index| Stored { batch, index }));
             }
             TAKE => {
-                let taken = usize::try_from(range.end).ok().filter(|&end| end <= agreed.len());
+                let most = agreed.len().min(announced as usize);
+                let taken = usize::try_from(range.end).ok().filter(|&end| end <= most);
                 agreed.truncate(taken.ok_or(misbehaved("more is taken than was agreed"))?);
                 return Ok((agreed, offers));
             }

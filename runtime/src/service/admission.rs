@@ -4,7 +4,8 @@
 //! So many wait at most, and so long; the others are told when to ask again.
 
 use crate::session::Refusal;
-use std::collections::VecDeque;
+use heq_net::tls::KeyPin;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Most memory that plans and sessions may take by their predictions, in bytes.
     pub memory_bytes: u64,
+    /// Most sessions of one client that run or wait.
+    pub of_client: usize,
     /// Most sessions that wait for others to end.
     pub queue: usize,
     /// How long one waits at most.
@@ -45,6 +48,8 @@ struct State {
     shared_bytes: u64,
     /// Those that wait, first come first.
     queue: VecDeque<u64>,
+    /// Sessions of each client that run or wait.
+    of_clients: BTreeMap<KeyPin, usize>,
     next_ticket: u64,
     mean_seconds: f64,
     is_stopping: bool,
@@ -61,8 +66,27 @@ pub(crate) struct Load {
 /// A session's place; it is free again when this is dropped.
 pub(crate) struct Permit {
     admission: Arc<Admission>,
+    _share: Option<Share>,
     bytes: u64,
     start: Instant,
+}
+
+/// One of a client's sessions.
+struct Share {
+    admission: Arc<Admission>,
+    client: KeyPin,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut state = self.admission.state();
+        if let Some(count) = state.of_clients.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                state.of_clients.remove(&self.client);
+            }
+        }
+    }
 }
 
 impl Admission {
@@ -72,6 +96,7 @@ impl Admission {
             session_bytes: 0,
             shared_bytes: 0,
             queue: VecDeque::new(),
+            of_clients: BTreeMap::new(),
             next_ticket: 0,
             mean_seconds: 1.0,
             is_stopping: false,
@@ -100,8 +125,13 @@ impl Admission {
         }
     }
 
-    /// Waits for a place for a session that takes `bytes`.
-    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Result<Permit, Refusal> {
+    /// Waits for a place for a session of `client` that takes `bytes`.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        client: Option<KeyPin>,
+        bytes: u64,
+    ) -> Result<Permit, Refusal> {
+        let share = client.map(|client| self.share(client)).transpose()?;
         let mut state = self.state();
         if state.shared_bytes.saturating_add(bytes) > self.limits.memory_bytes {
             return Err(Refusal::TooLarge);
@@ -139,8 +169,19 @@ impl Admission {
             state.session_bytes = state.session_bytes.saturating_add(bytes);
             drop(state);
             let admission = Arc::clone(self);
-            return Ok(Permit { admission, bytes, start: Instant::now() });
+            return Ok(Permit { admission, _share: share, bytes, start: Instant::now() });
         }
+    }
+
+    /// Counts a session of `client`, if it may have one more.
+    fn share(self: &Arc<Self>, client: KeyPin) -> Result<Share, Refusal> {
+        let mut state = self.state();
+        if state.of_clients.get(&client).is_some_and(|&count| count >= self.limits.of_client) {
+            return Err(self.busy(&state));
+        }
+        *state.of_clients.entry(client).or_default() += 1;
+        drop(state);
+        Ok(Share { admission: Arc::clone(self), client })
     }
 
     fn fits(&self, state: &State, bytes: u64) -> bool {
@@ -185,33 +226,39 @@ mod tests {
     use std::sync::mpsc;
 
     fn limits(sessions: usize, queue: usize) -> Limits {
-        Limits { sessions, memory_bytes: 100, queue, patience: Duration::from_secs(5) }
+        Limits {
+            sessions,
+            memory_bytes: 100,
+            of_client: 2,
+            queue,
+            patience: Duration::from_secs(5),
+        }
     }
 
     #[test]
     fn memory_and_places_are_kept() {
         let admission = Admission::new(limits(3, 0));
         admission.set_shared(40);
-        assert!(matches!(admission.enter(61), Err(Refusal::TooLarge)));
-        let first = admission.enter(30).unwrap_or_else(|refusal| panic!("{refusal}"));
-        assert!(matches!(admission.enter(31), Err(Refusal::Busy { .. })), "memory");
-        let _more = [admission.enter(0), admission.enter(0)];
-        assert!(matches!(admission.enter(0), Err(Refusal::Busy { .. })), "places");
+        assert!(matches!(admission.enter(None, 61), Err(Refusal::TooLarge)));
+        let first = admission.enter(None, 30).unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert!(matches!(admission.enter(None, 31), Err(Refusal::Busy { .. })), "memory");
+        let _more = [admission.enter(None, 0), admission.enter(None, 0)];
+        assert!(matches!(admission.enter(None, 0), Err(Refusal::Busy { .. })), "places");
         assert_eq!(admission.load(), Load { running: 3, waiting: 0, bytes: 70 });
         drop(first);
-        assert!(admission.enter(60).is_ok());
+        assert!(admission.enter(None, 60).is_ok());
     }
 
     #[test]
     fn whoever_waits_is_served_in_order() {
         let admission = Admission::new(limits(1, 10));
-        let permit = admission.enter(1).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let permit = admission.enter(None, 1).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (done, order) = mpsc::channel();
         std::thread::scope(|scope| {
             for number in 0..5 {
                 let (admission, done) = (&admission, done.clone());
                 scope.spawn(move || {
-                    let _permit = admission.enter(1).map_err(|refusal| panic!("{refusal}"));
+                    let _permit = admission.enter(None, 1).map_err(|refusal| panic!("{refusal}"));
                     done.send(number).unwrap_or(());
                 });
                 while admission.load().waiting <= number {
@@ -225,22 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn a_client_does_not_take_all_places() {
+        let admission = Admission::new(limits(5, 5));
+        let [greedy, other] = [[1; 32], [2; 32]].map(|pin| Some(KeyPin(pin)));
+        let held = [admission.enter(greedy, 0), admission.enter(greedy, 0)];
+        assert!(matches!(admission.enter(greedy, 0), Err(Refusal::Busy { .. })));
+        assert!(admission.enter(other, 0).is_ok());
+        drop(held);
+        assert!(admission.enter(greedy, 0).is_ok());
+        assert!(admission.state().of_clients.is_empty(), "nobody is remembered");
+    }
+
+    #[test]
     fn waiting_ends_by_patience_and_by_stopping() {
         let impatient = Limits { patience: Duration::from_millis(20), ..limits(1, 1) };
         let admission = Admission::new(impatient);
-        let _permit = admission.enter(1);
-        assert!(matches!(admission.enter(1), Err(Refusal::Busy { .. })));
+        let _permit = admission.enter(None, 1);
+        assert!(matches!(admission.enter(None, 1), Err(Refusal::Busy { .. })));
         assert_eq!(admission.load().waiting, 0);
         let admission = Admission::new(limits(1, 1));
-        let _permit = admission.enter(1);
+        let _permit = admission.enter(None, 1);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| admission.enter(1).err());
+            let waiting = scope.spawn(|| admission.enter(None, 1).err());
             while admission.load().waiting == 0 {
                 std::thread::yield_now();
             }
             admission.stop();
             assert!(matches!(waiting.join().unwrap_or(None), Some(Refusal::Stopping { .. })));
         });
-        assert!(matches!(admission.enter(1), Err(Refusal::Stopping { .. })));
+        assert!(matches!(admission.enter(None, 1), Err(Refusal::Stopping { .. })));
     }
 }

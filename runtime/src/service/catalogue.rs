@@ -2,26 +2,17 @@
 
 use crate::error::RunError;
 use crate::session::{PreparedPlan, PreparedServer};
+use crate::watch::session_deadline;
 use heq_data::plan_files::{read_plan_bytes, read_weights};
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::link::LinkProfile;
+use heq_ir::plan::PlanDigest;
 use heq_ir::plan::weights::default_path;
-use heq_ir::plan::{Plan, PlanDigest};
-use heq_ir::predict::memory::MemorySituation;
-use heq_ir::predict::{CostProfile, Situation};
+use heq_ir::predict::memory::{MemorySituation, PROGRAM_BYTES};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The link that deadlines are predicted for: slower than most.
-const DEADLINE_LINK: LinkProfile = LinkProfile::MOBILE;
-
-/// How many times as long as predicted an inference may take, for slower machines and for those that it
-/// shares them with, and how long at least.
-const DEADLINE_FACTOR: f64 = 10.0;
-const DEADLINE_LEAST: Duration = Duration::from_secs(30);
 
 /// Which plans a server serves, and with what.
 #[derive(Clone, Debug)]
@@ -102,6 +93,14 @@ impl Catalogue {
         Ok(Self { offers })
     }
 
+    /// Memory that all plans take, sessions apart. The program is counted with each plan, but there once.
+    pub(crate) fn shared_bytes(&self) -> u64 {
+        let plans = self.offers.iter().fold(0_u64, |sum, offer| {
+            sum.saturating_add(offer.shared_bytes.saturating_sub(PROGRAM_BYTES))
+        });
+        plans.saturating_add(PROGRAM_BYTES)
+    }
+
     pub(crate) fn offers(&self) -> &[Arc<Offer>] {
         &self.offers
     }
@@ -157,25 +156,12 @@ impl Offer {
         };
         let shared_bytes = plan.shared_memory(&situation);
         let session_bytes = plan.memory(&situation).server.peak().saturating_sub(shared_bytes);
-        let deadline = deadline.unwrap_or_else(|| longest_inference(&plan));
+        let deadline = deadline.unwrap_or_else(|| session_deadline(&plan));
         let plan = PreparedPlan::new(plan);
         let weights = PreparedServer::new(&plan, &weights, files.weight_cache_bytes)
             .map_err(RunError::into_diagnostic)?;
         Ok(Self { name, plan, weights, bytes, shared_bytes, session_bytes, deadline })
     }
-}
-
-/// How long set-up and one inference may take.
-fn longest_inference(plan: &Plan) -> Duration {
-    let profile = CostProfile::default();
-    let threads = rayon::current_num_threads();
-    let link = Some(DEADLINE_LINK);
-    let situation = Situation { profile: &profile, link, threads, is_shared: true };
-    let predicted = plan.predict(&situation);
-    let seconds = DEADLINE_FACTOR * (predicted.setup.wall_s + predicted.online_s());
-    // A day is more than any plan takes; a prediction may be no number for plans that nobody would run.
-    let longest = Duration::from_secs(86_400);
-    Duration::try_from_secs_f64(seconds).unwrap_or(longest).clamp(DEADLINE_LEAST, longest)
 }
 
 /// The files of plans, those of folders among them, in the order of their names.

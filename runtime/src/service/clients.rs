@@ -48,13 +48,17 @@ impl Clients {
                     continue;
                 }
             };
-            let mut client = Client::default();
+            let (mut client, mut name) = (Client::default(), None);
             for word in words {
                 if let Some(value) = word.strip_prefix("quota=") {
                     match value.parse() {
-                        Ok(quota) => client.quota = Some(quota),
-                        Err(_) => complain(format!("{word} is no number of inferences")),
+                        Ok(quota) if client.quota.is_none() => client.quota = Some(quota),
+                        Ok(_) => complain("there are two quotas".to_owned()),
+                        Err(_) => complain(format!("{word} is no number of outputs")),
                     }
+                } else if word.contains(['=', ':']) || name.replace(word).is_some() {
+                    // What was meant as a limit must not be taken for a name.
+                    complain(format!("{word} is neither the one name nor quota=N"));
                 }
             }
             if clients.insert(pin, client).is_some() {
@@ -69,7 +73,13 @@ impl Clients {
         self.0.keys().copied()
     }
 
-    /// The inferences a day of a client, if the list says.
+    /// Whether a client is on the list.
+    #[must_use]
+    pub fn contains(&self, pin: KeyPin) -> bool {
+        self.0.contains_key(&pin)
+    }
+
+    /// The outputs a day of a client, if the list says.
     #[must_use]
     pub fn quota(&self, pin: KeyPin) -> Option<u64> {
         self.0.get(&pin)?.quota
@@ -91,5 +101,8 @@ mod tests {
         let wrong = Clients::parse(&wrong).unwrap_err();
         assert_eq!(wrong.len(), 3, "{wrong:?}");
         assert!(wrong[0].starts_with("line 1:") && wrong[2].starts_with("line 3:"), "{wrong:?}");
+        for rest in ["Quota=5", "quota: 5", "alice quota = 5", "quota=1 quota=2", "alice bob"] {
+            assert!(Clients::parse(&format!("{a} {rest}")).is_err(), "{rest}");
+        }
     }
 }

@@ -89,7 +89,12 @@ pub fn plan(channel: Channel, key: &PlanKey) -> Result<(Plan, Vec<u8>), RunError
 pub fn list(channel: Channel) -> Result<Vec<Listed>, RunError> {
     let bytes = receive(channel, LIST, MAX_LIST_BYTES)?;
     let malformed = |_| misbehaved("its list of plans is malformed".to_owned());
-    serde_json::from_slice(&bytes).map_err(malformed)
+    let listed: Vec<Listed> = serde_json::from_slice(&bytes).map_err(malformed)?;
+    let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !listed.iter().all(|plan| is_digest(&plan.digest)) {
+        return Err(misbehaved("its list has what is no digest".to_owned()));
+    }
+    Ok(listed)
 }
 
 fn receive(mut channel: Channel, key: PlanDigest, limit: usize) -> Result<Vec<u8>, RunError> {

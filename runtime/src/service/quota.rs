@@ -1,8 +1,9 @@
-//! How many inferences a client may have a day.
+//! How many outputs a client may have a day.
 //!
 //! Outputs tell something of the model, and many of them more; a quota bounds how fast. What a client
-//! announces counts when its session is admitted, whether or not it ends well. Days are those of UTC; a clock
-//! that goes back gives nobody more. With a file the counts outlive the server.
+//! announces counts when its session is admitted, whether or not it ends well: of a plan for batches all
+//! samples that fit. Days are those of UTC; a clock that goes back gives nobody more. With a file the counts
+//! outlive the server; it is one server's alone.
 
 use super::clients::Clients;
 use crate::session::Refusal;
@@ -11,7 +12,8 @@ use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_net::tls::Peer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,6 +30,8 @@ pub(crate) struct Quota {
     limit: Option<u64>,
     file: Option<PathBuf>,
     counts: Mutex<Counts>,
+    /// Locked as long as this process counts in the file.
+    _lock: Option<File>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,13 +40,14 @@ struct Counts {
     schema: String,
     /// Days since 1970.
     day: u64,
-    /// Inferences of each key.
+    /// Outputs of each key.
     used: BTreeMap<String, u64>,
 }
 
 impl Quota {
     /// Goes on with what `file` says, if it is there.
     pub(crate) fn open(limit: Option<u64>, file: Option<PathBuf>) -> Result<Self, Diagnostic> {
+        let lock = file.as_deref().map(lock).transpose()?;
         let mut counts = Counts { schema: SCHEMA.to_owned(), ..Counts::default() };
         if let Some(file) = file.as_ref().filter(|file| file.exists()) {
             let bytes = read_file(file, MAX_BYTES)?;
@@ -56,41 +61,42 @@ impl Quota {
                 return Err(wrong(format!("is of schema {}, not {SCHEMA}", counts.schema)));
             }
         }
-        Ok(Self { limit, file, counts: Mutex::new(counts) })
+        Ok(Self { limit, file, counts: Mutex::new(counts), _lock: lock })
     }
 
-    /// Refuses a client that would have more than it may with `inferences` more.
+    /// Refuses a client that would have more than it may with so many `outputs` more.
     pub(crate) fn check(
         &self,
         peer: Option<&Peer>,
-        clients: &Clients,
-        inferences: u32,
+        clients: Option<&Clients>,
+        outputs: u64,
     ) -> Result<(), Refusal> {
-        self.ask(peer, clients, inferences, false)
+        self.ask(peer, clients, outputs, false)
     }
 
-    /// Counts `inferences` of a client, or refuses it.
+    /// Counts `outputs` of a client, or refuses it.
     pub(crate) fn take(
         &self,
         peer: Option<&Peer>,
-        clients: &Clients,
-        inferences: u32,
+        clients: Option<&Clients>,
+        outputs: u64,
     ) -> Result<(), Refusal> {
-        self.ask(peer, clients, inferences, true)
+        self.ask(peer, clients, outputs, true)
     }
 
     fn ask(
         &self,
         peer: Option<&Peer>,
-        clients: &Clients,
-        inferences: u32,
+        clients: Option<&Clients>,
+        outputs: u64,
         counts: bool,
     ) -> Result<(), Refusal> {
-        let limit = peer.and_then(|peer| clients.quota(peer.pin)).or(self.limit);
+        let own = peer.zip(clients).and_then(|(peer, clients)| clients.quota(peer.pin));
+        let limit = own.or(self.limit);
         let Some(limit) = limit else { return Ok(()) };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let name = peer.map_or_else(|| "unauthenticated".to_owned(), |peer| peer.pin.to_string());
-        self.ask_at(now, name, limit, inferences, counts)
+        self.ask_at(now, name, limit, outputs, counts)
     }
 
     fn ask_at(
@@ -98,7 +104,7 @@ impl Quota {
         now: u64,
         name: String,
         limit: u64,
-        inferences: u32,
+        outputs: u64,
         is_counted: bool,
     ) -> Result<(), Refusal> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +113,7 @@ impl Quota {
             counts.used.clear();
         }
         let used = counts.used.get(&name).copied().unwrap_or(0);
-        let used = used.saturating_add(u64::from(inferences));
+        let used = used.saturating_add(outputs);
         if used > limit {
             let left = ((counts.day + 1) * DAY_S).saturating_sub(now);
             let retry_after_s = u32::try_from(left).unwrap_or(u32::MAX);
@@ -130,11 +136,28 @@ impl Quota {
     }
 }
 
+/// Makes sure that no other server counts in the same file.
+fn lock(path: &Path) -> Result<File, Diagnostic> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let place = path.display().to_string();
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(name);
+    let file = file.map_err(|error| {
+        let remedy = "check that the folder exists and is writable";
+        Diagnostic::new(Code::FileAccess, &place, format!("cannot be locked: {error}"), remedy)
+    })?;
+    file.try_lock().map_err(|_| {
+        let remedy = "give each server a --quota-file of its own";
+        Diagnostic::new(Code::FileAccess, place, "another server counts in this file", remedy)
+    })?;
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn take(quota: &Quota, now: u64, count: u32) -> Result<(), Refusal> {
+    fn take(quota: &Quota, now: u64, count: u64) -> Result<(), Refusal> {
         quota.ask_at(now, "sha256:aa".to_owned(), 10, count, false)?;
         quota.ask_at(now, "sha256:aa".to_owned(), 10, count, true)
     }
@@ -149,7 +172,7 @@ mod tests {
         assert_eq!(take(&quota, noon, 3), Ok(()));
         assert!(take(&quota, noon - DAY_S, 1).is_err(), "a clock that went back");
         assert_eq!(take(&quota, noon + DAY_S, 10), Ok(()));
-        assert!(take(&quota, noon + DAY_S, u32::MAX).is_err());
+        assert!(take(&quota, noon + DAY_S, u64::MAX).is_err());
     }
 
     #[test]
@@ -170,8 +193,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_counted_is_not_served() {
-        let nowhere = PathBuf::from("/nonexistent/quota.json");
-        let quota = Quota::open(None, Some(nowhere)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let quota = Quota::open(None, Some(folder.path().join("quota.json"))).unwrap();
+        let twice = Quota::open(None, Some(folder.path().join("quota.json"))).err().unwrap();
+        assert_eq!(twice.code, Code::FileAccess);
+        drop(folder);
         assert!(matches!(take(&quota, DAY_S, 1), Err(Refusal::Busy { .. })));
     }
 }

@@ -135,8 +135,10 @@ pub(super) fn greet(channel: &mut Channel, wish: Wish) -> Result<Handshake, RunE
     if answer.plan != plan && !matches!(wish, Wish::Plan(_)) {
         return Err(malformed("the server answers for another plan"));
     }
-    if answer.inferences > inferences || (answer.inferences == 0 && inferences > 0) {
-        return Err(malformed("the server answers for more than was asked for"));
+    let may_be_fewer = matches!(wish, Wish::Session { mode: Mode::Prepare, .. });
+    let least = if may_be_fewer { 1 } else { inferences };
+    if !(least..=inferences).contains(&answer.inferences) {
+        return Err(malformed("the server answers for another number than was asked for"));
     }
     Ok(Handshake {
         session: session_id(&sent, &received),

@@ -280,7 +280,8 @@ impl<'a> Session<'a> {
         };
         made.limit_queue();
         if mode != Mode::Prepared {
-            made.set_up(&server_nonce)?;
+            let done = made.set_up(&server_nonce);
+            done.inspect_err(|_| made.channel.abort())?;
         }
         Ok(made)
     }
@@ -354,7 +355,11 @@ impl<'a> Session<'a> {
         let joined = self.producer.as_mut().map_or(Ok(Default::default()), Producer::join);
         match (outcome, joined) {
             (Ok(()), Ok(made)) => {
-                self.channel.close()?;
+                let closed = self.channel.close();
+                // A client that has all that it asked for does not lose it by how the connection ends.
+                if self.role == Role::Server {
+                    closed?;
+                }
                 Ok(made)
             }
             (Err(RunError::Stopped) | Ok(()), Err(error)) | (Err(error), _) => Err(error),

@@ -22,6 +22,8 @@ pub enum Refusal {
     },
     /// The plan takes more memory than the server may take at all.
     TooLarge,
+    /// The client is not on its list any more.
+    NotAdmitted,
     /// It does not have the plan.
     UnknownPlan,
     /// It runs inferences and prepares none.
@@ -41,6 +43,7 @@ impl Refusal {
             Self::Stopping { .. } => "stopping",
             Self::QuotaUsedUp { .. } => "quota",
             Self::TooLarge => "too_large",
+            Self::NotAdmitted => "not_admitted",
             Self::UnknownPlan => "unknown_plan",
             Self::OnlyRuns => "only_runs",
             Self::OnlyPrepares => "only_prepares",
@@ -56,6 +59,7 @@ impl Refusal {
             | Self::Stopping { retry_after_s }
             | Self::QuotaUsedUp { retry_after_s } => Some(retry_after_s),
             Self::TooLarge
+            | Self::NotAdmitted
             | Self::UnknownPlan
             | Self::OnlyRuns
             | Self::OnlyPrepares
@@ -74,6 +78,7 @@ impl Refusal {
             Self::OnlyRuns => 6,
             Self::OnlyPrepares => 7,
             Self::OtherVersion => 8,
+            Self::NotAdmitted => 9,
         };
         (verdict, self.retry_after_s().unwrap_or(0))
     }
@@ -89,6 +94,7 @@ impl Refusal {
             6 => Self::OnlyRuns,
             7 => Self::OnlyPrepares,
             8 => Self::OtherVersion,
+            9 => Self::NotAdmitted,
             _ => {
                 return Err(RunError::PeerMisbehaved {
                     step: "the handshake".to_owned(),
@@ -113,6 +119,7 @@ impl std::fmt::Display for Refusal {
                 retry_after_s / 60 % 60
             ),
             Self::TooLarge => f.write_str("the plan takes more memory than the server may take"),
+            Self::NotAdmitted => f.write_str("the client is not on the server's list any more"),
             Self::UnknownPlan => f.write_str("the server does not have the plan"),
             Self::OnlyRuns => f.write_str("the server runs inferences and prepares none"),
             Self::OnlyPrepares => f.write_str("the server prepares inferences and runs none"),
@@ -128,12 +135,12 @@ mod tests {
     #[test]
     fn verdicts_are_told_apart() {
         let mut seen = std::collections::BTreeSet::new();
-        for verdict in 1..=8 {
+        for verdict in 1..=9 {
             let refusal = Refusal::decode(verdict, 7).unwrap().unwrap();
             assert_eq!(refusal.encode().0, verdict);
             assert!(seen.insert(refusal.name()) && !refusal.to_string().is_empty());
         }
         assert_eq!(Refusal::decode(0, 7).unwrap(), None);
-        assert!(Refusal::decode(9, 0).is_err());
+        assert!(Refusal::decode(10, 0).is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::{BINDING_BYTES, Peer};
 use crate::error::NetError;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ fn secure(
     deadline: Instant,
 ) -> Result<Secured, NetError> {
     if let Err(error) = negotiate(stream, &mut connection, deadline) {
-        linger(stream);
+        linger(stream, deadline);
         return Err(error);
     }
     let own_fault = |what: &str| NetError::Authentication {
@@ -142,22 +142,16 @@ fn left(deadline: Instant) -> Result<Duration, NetError> {
 
 /// Lets the peer read what was sent last: a socket that is closed with bytes unread resets the connection,
 /// and what it had sent is lost.
-fn linger(stream: &TcpStream) {
-    let mut stream = stream;
-    let mut drain = || -> io::Result<()> {
-        stream.shutdown(Shutdown::Write)?;
-        let deadline = Instant::now() + LINGER;
-        let (mut bytes, mut count) = ([0; READ_BYTES], 0);
-        while count < LINGER_BYTES {
-            let left = deadline.saturating_duration_since(Instant::now());
-            stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            match stream.read(&mut bytes)? {
-                0 => break,
-                more => count += more,
-            }
-        }
-        Ok(())
-    };
+fn linger(mut stream: &TcpStream, deadline: Instant) {
+    let deadline = deadline.min(Instant::now() + LINGER);
     // The connection has failed already.
-    let _ended = drain();
+    let _shut = stream.shutdown(Shutdown::Write);
+    let (mut bytes, mut count) = ([0; READ_BYTES], 0);
+    while count < LINGER_BYTES
+        && let Ok(left) = left(deadline)
+        && stream.set_read_timeout(Some(left)).is_ok()
+        && let Ok(more @ 1..) = stream.read(&mut bytes)
+    {
+        count += more;
+    }
 }

@@ -6,6 +6,7 @@
 use super::error::explain;
 use crate::connection::Incoming;
 use crate::error::NetError;
+use crate::tcp::await_end;
 use rustls::Connection;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -79,6 +80,10 @@ impl Incoming for TlsIncoming {
             connection.process_new_packets().map_err(|error| explain(&error))?;
         }
         Ok(())
+    }
+
+    fn await_end(&mut self) {
+        await_end(&self.stream);
     }
 }
 

@@ -21,10 +21,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Whom to accept beside those whom the authorities of one's own file vouch for.
+/// Whom to accept.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// PEM files of further authorities.
+    /// PEM files of authorities that may vouch for the peer; none: those that one's own file names.
     pub authorities: Vec<Vec<u8>>,
     /// The keys that are accepted; none: all that an authority vouches for.
     pub keys: Option<BTreeSet<KeyPin>>,
@@ -120,7 +120,10 @@ fn provider() -> Arc<CryptoProvider> {
 /// The authorities, if there are any; without them there must be a list of keys.
 fn roots(identity: &Identity, trust: &Trust) -> Result<Option<Arc<RootCertStore>>, TlsFileError> {
     let mut roots = RootCertStore::empty();
-    let mut all = identity.authorities().to_vec();
+    let mut all = Vec::new();
+    if trust.authorities.is_empty() {
+        all.extend_from_slice(identity.authorities());
+    }
     for pem in &trust.authorities {
         all.extend(certificates(pem)?);
     }

@@ -1,10 +1,34 @@
-//! Deadlines of connections: one thread ends those that take too long.
+//! Deadlines of connections: how long they may take, and a thread that ends those that take longer.
 
+use heq_ir::link::LinkProfile;
+use heq_ir::plan::Plan;
+use heq_ir::predict::{CostProfile, Situation};
 use heq_net::NetError;
 use heq_net::channel::Lifeline;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// The link that deadlines are predicted for: slower than most.
+const DEADLINE_LINK: LinkProfile = LinkProfile::MOBILE;
+
+/// How many times as long as predicted an inference may take, for slower machines and for those that it
+/// shares them with, and how long at least.
+const DEADLINE_FACTOR: f64 = 10.0;
+const DEADLINE_LEAST: Duration = Duration::from_secs(30);
+
+/// How long set-up and one inference may take.
+pub(crate) fn session_deadline(plan: &Plan) -> Duration {
+    let profile = CostProfile::default();
+    let threads = rayon::current_num_threads();
+    let link = Some(DEADLINE_LINK);
+    let situation = Situation { profile: &profile, link, threads, is_shared: true };
+    let predicted = plan.predict(&situation);
+    let seconds = DEADLINE_FACTOR * (predicted.setup.wall_s + predicted.online_s());
+    // A day is more than any plan takes; a prediction may be no number for plans that nobody would run.
+    let longest = Duration::from_secs(86_400);
+    Duration::try_from_secs_f64(seconds).unwrap_or(longest).clamp(DEADLINE_LEAST, longest)
+}
 
 /// Ends connections that are past their deadlines.
 pub(crate) struct Watch {
@@ -70,16 +94,19 @@ impl Watch {
         let mut state = self.state();
         while !state.has_ended {
             let now = Instant::now();
-            let late: Vec<u64> = state
+            let late: Vec<Entry> = state
                 .entries
-                .iter()
-                .filter(|(_, entry)| entry.deadline <= now)
-                .map(|(&number, _)| number)
+                .extract_if(.., |_, entry| entry.deadline <= now)
+                .map(|(_, entry)| entry)
                 .collect();
-            for number in late {
-                if let Some(entry) = state.entries.remove(&number) {
-                    entry.lifeline.end(NetError::Deadline { seconds: entry.limit.as_secs() });
+            if !late.is_empty() {
+                // Nobody waits for the lock while connections end.
+                drop(state);
+                for Entry { limit, lifeline, .. } in late {
+                    lifeline.end(NetError::Deadline { seconds: limit.as_secs() });
                 }
+                state = self.state();
+                continue;
             }
             let next = state.entries.values().map(|entry| entry.deadline).min();
             state = match next {
@@ -111,6 +138,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.watch.state().entries.remove(&self.number);
+        let entry = self.watch.state().entries.remove(&self.number);
+        // Not before the lock is free.
+        drop(entry);
     }
 }

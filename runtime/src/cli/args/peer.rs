@@ -1,0 +1,210 @@
+//! Arguments of both parties: the way to the peer, who is who, and what a server takes on.
+
+use crate::service::Limits;
+use crate::session::WEIGHT_CACHE_BYTES;
+use clap::{Args, ValueEnum};
+use heq_data::parse_size;
+use heq_ir::diagnostic::{Code, Diagnostic};
+use heq_net::tcp::TcpOptions;
+use heq_net::tls::KeyPin;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to reach the peer, and who it must be.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct PeerArguments {
+    /// Server: the address to listen on; port 0 picks a free one [default: 0.0.0.0:7443, with
+    /// --insecure-loopback 127.0.0.1:7443]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(in crate::cli) listen: Option<String>,
+    /// Client: the server's address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(in crate::cli) connect: Option<String>,
+    /// Give up when nothing comes from the peer for this many seconds; one that computes shows every 5
+    /// seconds that it is there
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=MAX_SECONDS))]
+    pub(in crate::cli) timeout: u64,
+    #[command(flatten)]
+    pub(in crate::cli) identity: IdentityArguments,
+}
+
+/// Who this party is, and whom it trusts.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct IdentityArguments {
+    /// Who this side is: a PEM file of its private key, its certificate and the authorities that it
+    /// trusts, as heq-run cert writes it
+    #[arg(long, value_name = "FILE.pem", env = "HEQ_IDENTITY")]
+    pub(in crate::cli) identity: Option<PathBuf>,
+    /// A PEM file of authorities that the peer's certificate may come from (default: those in --identity)
+    #[arg(long, value_name = "FILE.pem", requires = "identity")]
+    pub(in crate::cli) ca: Vec<PathBuf>,
+    /// Client: accept servers with this key alone, as heq-run cert show prints it
+    #[arg(long, value_name = "sha256:HEX", requires = "identity")]
+    pub(in crate::cli) pin: Vec<KeyPin>,
+    /// Client: the name that the server's certificate must have (default: the host in --connect)
+    #[arg(long, value_name = "NAME", requires = "identity")]
+    pub(in crate::cli) server_name: Option<String>,
+    /// Both parties are on this machine: neither encrypt nor authenticate
+    #[arg(long, conflicts_with = "identity")]
+    pub(in crate::cli) insecure_loopback: bool,
+}
+
+impl IdentityArguments {
+    /// Options that a server would ignore, if any is given.
+    fn of_client(&self) -> Option<&'static str> {
+        let given =
+            [("--pin", !self.pin.is_empty()), ("--server-name", self.server_name.is_some())];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+}
+
+impl ServeArguments {
+    /// Options that a client would ignore and that somebody may rely on, if any is given.
+    fn of_server(&self) -> Option<&'static str> {
+        let given = [
+            ("--clients", self.clients.is_some()),
+            ("--quota", self.quota.is_some()),
+            ("--quota-file", self.quota_file.is_some()),
+            ("--max-sessions", self.max_sessions.is_some()),
+            ("--client-sessions", self.client_sessions.is_some()),
+            ("--max-memory", self.max_memory.is_some()),
+            ("--queue", self.queue.is_some()),
+            ("--metrics", self.metrics.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+}
+
+/// Refuses options of the other role: whoever gives one relies on what it says.
+pub(in crate::cli) fn check_role(
+    is_server: bool,
+    identity: &IdentityArguments,
+    serve: &ServeArguments,
+) -> Result<(), Diagnostic> {
+    let (ignored, role, other) = if is_server {
+        (identity.of_client(), "server", "client")
+    } else {
+        (serve.of_server(), "client", "server")
+    };
+    let Some(option) = ignored else { return Ok(()) };
+    let what = format!("is for a {other}, this is a {role}");
+    let remedy = match option {
+        "--pin" => "name the clients to admit in --clients FILE",
+        _ => "leave it out",
+    };
+    Err(Diagnostic::new(Code::BadOption, option, what, remedy))
+}
+
+impl PeerArguments {
+    pub(in crate::cli) fn options(&self) -> TcpOptions {
+        let idle_timeout = Some(Duration::from_secs(self.timeout));
+        TcpOptions { idle_timeout, ..TcpOptions::default() }
+    }
+
+    /// The address to listen on.
+    pub(in crate::cli) fn listen(&self) -> &str {
+        let default =
+            if self.identity.insecure_loopback { "127.0.0.1:7443" } else { "0.0.0.0:7443" };
+        self.listen.as_deref().unwrap_or(default)
+    }
+}
+
+/// How a server serves.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ServeArguments {
+    /// Server, local: the weights of a single plan (default: PLAN.server.heq beside the plan)
+    #[arg(long, value_name = "PLAN.server.heq")]
+    pub(in crate::cli) weights: Option<PathBuf>,
+    /// Server, local: most memory for transformed weights; the rest are transformed in every inference
+    /// (default: 256MB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    weight_cache: Option<u64>,
+    /// Server: the clients to admit, one a line: sha256:HEX NAME quota=N (default: all that the
+    /// authority vouches for)
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(in crate::cli) clients: Option<PathBuf>,
+    /// Server: most sessions at a time (default: 4 for each thread)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_sessions: Option<u32>,
+    /// Server: most sessions of one client that run or wait (default: half of --max-sessions)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    client_sessions: Option<u32>,
+    /// Server: most memory for plans and sessions, as the plans predict it (default: three quarters of
+    /// the machine's)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_memory: Option<u64>,
+    /// Server: sessions that may wait for others to end, others are told to try again later
+    /// (default: 4 for each of --max-sessions)
+    #[arg(long, value_name = "N")]
+    queue: Option<u32>,
+    /// Server: outputs that each client may have a day (UTC); many of them can give the model away
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) quota: Option<u64>,
+    /// Server: where to keep what clients had today (default: forgotten at the end)
+    #[arg(long, value_name = "FILE.json")]
+    pub(in crate::cli) quota_file: Option<PathBuf>,
+    /// Server, client: how long set-up and each inference may take (default: 10 times what the plan
+    /// predicts over a mobile link, at least 30)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    deadline: Option<u64>,
+    /// Server: how long sessions may go on after SIGTERM; a second SIGTERM ends them at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=MAX_SECONDS))]
+    drain: u64,
+    /// Server: the address for /metrics (Prometheus) and /health; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(in crate::cli) metrics: Option<String>,
+    /// Server: the form of its log, on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(in crate::cli) log: LogFormat,
+    /// Server: end after this many connections (default: serve until stopped)
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) sessions: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// Most seconds that an option takes: a week.
+const MAX_SECONDS: u64 = 604_800;
+
+/// Sessions at a time for each thread, and sessions that wait for each of these.
+const SESSIONS_PER_THREAD: usize = 4;
+const WAITING_PER_SESSION: usize = 4;
+
+impl ServeArguments {
+    /// Most bytes of transformed weights.
+    pub(in crate::cli) fn weight_cache(&self) -> usize {
+        let bytes = self.weight_cache.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        bytes.unwrap_or(WEIGHT_CACHE_BYTES)
+    }
+
+    pub(in crate::cli) fn limits(&self, patience: Duration) -> Limits {
+        let default = rayon::current_num_threads() * SESSIONS_PER_THREAD;
+        let sessions = self.max_sessions.map_or(default, |sessions| sessions as usize);
+        let queue = self.queue.map_or(sessions * WAITING_PER_SESSION, |queue| queue as usize);
+        let memory_bytes = self.max_memory.or_else(default_memory).unwrap_or(u64::MAX);
+        let of_client = self.client_sessions.map_or(sessions.div_ceil(2), |count| count as usize);
+        Limits { sessions, memory_bytes, of_client, queue, patience }
+    }
+
+    pub(in crate::cli) fn deadline(&self) -> Option<Duration> {
+        self.deadline.map(Duration::from_secs)
+    }
+
+    pub(in crate::cli) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain)
+    }
+}
+
+/// Three quarters of the machine's memory, where the operating system tells.
+fn default_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib * 1024 / 4 * 3)
+}

@@ -7,13 +7,20 @@ use heq_runtime::session::{Mode, Refusal, Session};
 use heq_tests::program;
 use heq_tests::server::Server;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Seconds of the whole load test.
 const SECONDS: &str = "HEQ_LOAD_SECONDS";
 const DEFAULT_SECONDS: u64 = 16;
+
+/// Inferences of each of its sessions.
+const PER_SESSION: &str = "HEQ_LOAD_INFERENCES";
+
+/// Microseconds of a round trip between clients and server.
+const RTT: &str = "HEQ_LOAD_RTT_US";
 
 /// Inferences of the soak test.
 const INFERENCES: &str = "HEQ_SOAK_INFERENCES";
@@ -38,6 +45,42 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+/// An address by which `target` is half of `rtt` away each way; connections last as long as their ends.
+fn distant(target: &str, rtt: Duration) -> String {
+    let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = relay.local_addr().unwrap().to_string();
+    let target = target.to_owned();
+    let carry = move |mut from: TcpStream, mut to: TcpStream| {
+        let (send, arrive) = mpsc::channel::<(Instant, Vec<u8>)>();
+        std::thread::spawn(move || {
+            for (at, bytes) in arrive {
+                std::thread::sleep(at.saturating_duration_since(Instant::now()));
+                if to.write_all(&bytes).is_err() {
+                    break;
+                }
+            }
+            let _closed = to.shutdown(Shutdown::Write);
+        });
+        std::thread::spawn(move || {
+            let mut bytes = vec![0; 1 << 16];
+            while let Ok(count @ 1..) = from.read(&mut bytes)
+                && send.send((Instant::now() + rtt / 2, bytes[..count].to_vec())).is_ok()
+            {
+            }
+        });
+    };
+    std::thread::spawn(move || {
+        for near in relay.incoming() {
+            let (Ok(near), Ok(far)) = (near, TcpStream::connect(&target)) else { continue };
+            [&near, &far].iter().for_each(|stream| stream.set_nodelay(true).unwrap());
+            let (Ok(near2), Ok(far2)) = (near.try_clone(), far.try_clone()) else { continue };
+            carry(near, far);
+            carry(far2, near2);
+        }
+    });
+    address
+}
+
 /// What so many clients saw in a time.
 #[derive(Debug)]
 #[expect(dead_code, reason = "shown as a whole")]
@@ -60,7 +103,7 @@ fn level(site: &Site, address: &str, clients: usize, time: Duration) -> Level {
             let mut seconds = Vec::new();
             while !ends.load(Ordering::Relaxed) {
                 let began = Instant::now();
-                match client.infer(1) {
+                match client.infer(setting(PER_SESSION, 1)) {
                     Ok(()) => seconds.push(began.elapsed().as_secs_f64()),
                     Err(RunError::Refused { refusal: Refusal::Busy { retry_after_s }, .. }) => {
                         refused.fetch_add(1, Ordering::Relaxed);
@@ -111,9 +154,12 @@ fn many_clients_are_served_alike() {
     let time = Duration::from_secs(setting(SECONDS, DEFAULT_SECONDS)) / 4;
     // The first session warms what stays.
     Client::at(&site, "alice", "lenet.heq", server.address.clone()).infer(1).unwrap();
+    let rtt = Duration::from_micros(setting(RTT, 0));
+    let address =
+        if rtt.is_zero() { server.address.clone() } else { distant(&server.address, rtt) };
     let mut levels = Vec::new();
     for clients in [1, 8, 64, 256] {
-        let level = level(&site, &server.address, clients, time);
+        let level = level(&site, &address, clients, time);
         println!("{level:?}, resident {:?}", resident_bytes(server.process()));
         assert!(level.slowest_s <= FAIRNESS * level.median_s, "{level:?}");
         levels.push(level);

@@ -10,7 +10,7 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 /// How long a request may take.
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Most bytes of a request.
 const MAX_REQUEST_BYTES: usize = 4 << 10;

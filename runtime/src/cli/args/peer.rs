@@ -130,7 +130,7 @@ pub(in crate::cli) struct ServeArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     client_sessions: Option<u32>,
     /// Server: most memory for plans and sessions, as the plans predict it (default: three quarters of
-    /// the machine's)
+    /// the machine's, or of what its control group allows)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_memory: Option<u64>,
     /// Server: sessions that may wait for others to end, others are told to try again later
@@ -201,10 +201,14 @@ impl ServeArguments {
     }
 }
 
-/// Three quarters of the machine's memory, where the operating system tells.
+/// Three quarters of the memory that the machine has, or a container may take, where the operating system
+/// tells.
 fn default_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kib * 1024 / 4 * 3)
+    let allowed = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .into_iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    allowed.chain([kib * 1024]).min().map(|bytes| bytes / 4 * 3)
 }

@@ -76,12 +76,8 @@ impl RunError {
     /// After how long the server may serve the client that it refused, if it said.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Refused { refusal, .. } => {
-                refusal.retry_after_s().map(|seconds| Duration::from_secs(seconds.into()))
-            }
-            _ => None,
-        }
+        let Self::Refused { refusal, .. } = self else { return None };
+        refusal.retry_after_s().map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The error as a diagnostic.
@@ -113,10 +109,9 @@ impl RunError {
             }
             Self::Refused { refusal, plan } | Self::RefusedClient { refusal, plan } => {
                 let (code, remedy) = remedy(*refusal);
-                let place = match refusal {
-                    Refusal::UnknownPlan => format!("plan {plan}"),
-                    _ => "handshake".to_owned(),
-                };
+                let is_unknown = *refusal == Refusal::UnknownPlan;
+                let place =
+                    if is_unknown { format!("plan {plan}") } else { "handshake".to_owned() };
                 Diagnostic::new(code, place, what, remedy)
             }
             Self::PeerMisbehaved { .. } => Diagnostic::new(

@@ -14,6 +14,9 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Options of server and client, the client's status, what the client is told, what the server logs.
+type Case<'a> = (Vec<OsString>, Vec<OsString>, i32, &'a str, &'a str);
+
 /// Runs a server for one session, and a client, each with its options; returns what the client said, and what
 /// the server said if it failed.
 fn run(site: &Site, server: &[OsString], client: &[OsString]) -> (Output, Result<(), String>) {
@@ -53,8 +56,7 @@ fn whoever_is_not_trusted_ends_with_status_6_and_is_told_what_to_do() {
     let listed = |name: &str| [id(name), vec!["--clients".into(), file("clients")]].concat();
     let pinned = |pin: &str| [id("alice.pem"), vec!["--pin".into(), pin.into()]].concat();
     let insecure = || vec!["--insecure-loopback".into()];
-    // Server, client, status of the client, what it says, what the server says.
-    let cases: Vec<(Vec<OsString>, Vec<OsString>, i32, &str, &str)> = vec![
+    let cases: [Case<'_>; 13] = [
         (id("server.pem"), id("alice.pem"), 0, "", ""),
         (listed("server.pem"), id("alice.pem"), 0, "", ""),
         (id("server.pem"), pinned(&pins[0]), 0, "", ""),
@@ -196,9 +198,13 @@ fn nobody_can_be_between_even_with_the_keys_of_both() {
             near.send(&hello).unwrap();
         });
         let client = Client::at(&site, "alice", "lenet.heq", address);
-        let error = run_client(&client.plan, client.connect().unwrap(), &[client.sample.clone()]);
+        let error = run_client(
+            &client.plan,
+            client.connect().unwrap(),
+            std::slice::from_ref(&client.sample),
+        );
         assert!(error.is_err());
     });
-    service.wait_for("heq_errors_total{code=\"HEQ-6001\"}", 1.0);
+    service.wait_for("heq_errors_total{code=\"HEQ-6001\"}", 1);
     Client::new(&site, "alice", "lenet.heq", &service).infer(1).unwrap();
 }

@@ -28,9 +28,9 @@ fn whoever_finds_no_place_is_told_when_to_ask_again() {
     let held = Session::connect(&client.plan, client.connect().unwrap(), Mode::Whole, 1).unwrap();
     let refused = refusal(client.infer(1));
     assert!(matches!(refused, Refusal::Busy { retry_after_s: 1.. }), "{refused}");
-    assert_eq!(service.metric("heq_refusals_total{reason=\"busy\"}"), 1.0);
+    assert_eq!(service.metric("heq_refusals_total{reason=\"busy\"}"), 1);
     drop(held);
-    service.wait_for("heq_sessions_total{outcome=\"failed\"}", 1.0);
+    service.wait_for("heq_sessions_total{outcome=\"failed\"}", 1);
     client.infer(1).unwrap();
     // What the program makes of it.
     let status = RunError::Refused { refusal: refused, plan: client.plan().digest() };
@@ -48,7 +48,7 @@ fn whoever_may_wait_is_served_then() {
             scope.spawn(|| client.infer(2).unwrap());
         }
     });
-    assert_eq!(service.metric("heq_inferences_total{plan=\"lenet\"}"), 10.0);
+    assert_eq!(service.metric("heq_inferences_total{plan=\"lenet\"}"), 10);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn sessions_are_admitted_as_memory_allows() {
     let service = Running::start(Options { limits, ..site.options() });
     let client = Client::new(&site, "alice", "lenet.heq", &service);
     let held = Session::connect(&client.plan, client.connect().unwrap(), Mode::Whole, 1).unwrap();
-    assert!(service.metric("heq_memory_admitted_bytes") <= 14e6);
+    assert!(service.metric("heq_memory_admitted_bytes") <= 14_000_000);
     assert!(matches!(refusal(client.infer(1)), Refusal::Busy { .. }));
     drop(held);
 }
@@ -112,7 +112,7 @@ fn a_client_that_is_taken_off_the_list_is_not_served_any_more() {
     std::thread::scope(|scope| {
         // Bob is admitted to wait, and taken off while he does.
         let waiting = scope.spawn(|| bob.infer(1));
-        service.wait_for("heq_sessions_waiting", 1.0);
+        service.wait_for("heq_sessions_waiting", 1);
         write(&[pin("alice.pem")]);
         service.service.reload().unwrap();
         drop(held);
@@ -211,7 +211,7 @@ fn a_server_that_stops_lets_sessions_end() {
     let client = Client::new(&site, "alice", "lenet.heq", &service);
     std::thread::scope(|scope| {
         let running = scope.spawn(|| client.infer(20));
-        service.wait_for("heq_sessions_running", 1.0);
+        service.wait_for("heq_sessions_running", 1);
         service.service.stop();
         running.join().unwrap().unwrap();
     });

@@ -1,5 +1,5 @@
-//! Many clients, and many inferences: results, fairness, memory. Short by default; docs/howto/serve.md has
-//! what the figures of long runs were.
+//! Many clients, and many inferences: results, fairness, memory. Short by default; docs/results.md has
+//! the figures of long runs.
 
 use super::{Client, Site, open_files, resident_bytes};
 use heq_runtime::error::RunError;
@@ -134,7 +134,7 @@ fn level(site: &Site, address: &str, clients: usize, time: Duration) -> Level {
 }
 
 /// A series of the server's metrics.
-fn metric(address: &str, series: &str) -> f64 {
+fn metric(address: &str, series: &str) -> u64 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -166,16 +166,16 @@ fn many_clients_are_served_alike() {
     }
     assert!(levels[3].refused > 0, "256 clients find no place all at once: {levels:?}");
     // Every refused client got its answer, or a session would have failed.
-    assert_eq!(metric(&metrics, "heq_sessions_total{outcome=\"failed\"}"), 0.0);
+    assert_eq!(metric(&metrics, "heq_sessions_total{outcome=\"failed\"}"), 0);
     let refused: u64 = levels.iter().map(|level| level.refused).sum();
-    assert_eq!(metric(&metrics, "heq_refusals_total{reason=\"busy\"}"), refused as f64);
+    assert_eq!(metric(&metrics, "heq_refusals_total{reason=\"busy\"}"), refused);
     if let Some(resident) = resident_bytes(server.process()) {
         let shared = metric(&metrics, "heq_memory_admitted_bytes");
         let session = Client::at(&site, "alice", "lenet.heq", server.address.clone());
         let session = session.session_bytes();
-        let admitted = shared + 8.0 * session;
+        let admitted = shared + 8 * session;
         println!("resident {resident} bytes, admitted {admitted}");
-        assert!(resident as f64 <= admitted, "{resident} bytes, admitted were {admitted}");
+        assert!(resident <= admitted, "{resident} bytes, admitted were {admitted}");
     }
     let gain = levels[1].per_second / levels[0].per_second;
     println!("throughput of 8 clients: {gain:.2} times that of one");
@@ -235,7 +235,7 @@ fn sessions_that_wait_take_little() {
             scope.spawn(|| client.infer(1).unwrap());
         }
         let deadline = Instant::now() + Duration::from_secs(60);
-        while metric(&metrics, "heq_sessions_waiting") < WAITING as f64 {
+        while metric(&metrics, "heq_sessions_waiting") < WAITING as u64 {
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(10));
         }

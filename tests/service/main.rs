@@ -133,18 +133,18 @@ impl Running {
     }
 
     /// What `/metrics` says of a series, which is 0 until there is one.
-    fn metric(&self, series: &str) -> f64 {
+    fn metric(&self, series: &str) -> u64 {
         let text = String::from_utf8(self.service.metrics_text()).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     /// Waits until a series is at least `value`.
-    fn wait_for(&self, series: &str, value: f64) {
+    fn wait_for(&self, series: &str, value: u64) {
         self.wait_until(series, |found| found >= value);
     }
 
-    fn wait_until(&self, series: &str, holds: impl Fn(f64) -> bool) {
+    fn wait_until(&self, series: &str, holds: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !holds(self.metric(series)) {
             assert!(Instant::now() < deadline, "{series} is {}", self.metric(series));
@@ -208,11 +208,11 @@ impl Client {
     }
 
     /// Memory that a server admits a session with.
-    fn session_bytes(&self) -> f64 {
+    fn session_bytes(&self) -> u64 {
         let threads = std::thread::available_parallelism().unwrap().get();
         let situation = MemorySituation { weight_cache_bytes: WEIGHT_CACHE_BYTES as u64, threads };
         let memory = self.plan().memory(&situation).server.peak();
-        (memory - self.plan().shared_memory(&situation)) as f64
+        memory - self.plan().shared_memory(&situation)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Channels over TLS: who is accepted, what the others are told, and that nobody can read along.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test helper fails by panicking")]
 
 use heq_net::error::Blame;
 use heq_net::frame::wire_bytes;

@@ -66,7 +66,7 @@ pub(super) enum Command {
     /// Writes the manual: a page for heq-run, and one for each subcommand
     #[command(after_help = MAN_EXAMPLES)]
     Man(ManArguments),
-    Prepare(PrepareArguments),
+    Prepare(Box<PrepareArguments>),
 }
 
 const COMPLETIONS_EXAMPLES: &str = "Examples:

@@ -113,9 +113,9 @@ fn read_authority(dir: &Path) -> Result<Authority, Diagnostic> {
 fn write_private(path: &Path, text: &str) -> Result<(), Diagnostic> {
     let mut options = private_file::options();
     let file = options.write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => exists(path),
-        _ => cannot_write(path, &error),
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
+        let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+        if is_there { exists(path) } else { cannot_write(path, &error) }
     })
 }
 

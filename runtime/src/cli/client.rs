@@ -101,14 +101,14 @@ fn with_retries(
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
-        let wait = match &error {
-            RunError::Network(_) => Some(pause),
-            RunError::Refused {
-                refusal: Refusal::Busy { .. } | Refusal::Stopping { .. }, ..
-            } => error.retry_after().map(|after| after.max(pause)),
-            _ => None,
-        };
-        let Some(wait) = wait.filter(|_| left > 0) else { return Err(error.into_diagnostic()) };
+        let is_refused = matches!(
+            error,
+            RunError::Refused { refusal: Refusal::Busy { .. } | Refusal::Stopping { .. }, .. }
+        );
+        if left == 0 || !(is_refused || matches!(error, RunError::Network(_))) {
+            return Err(error.into_diagnostic());
+        }
+        let wait = error.retry_after().unwrap_or_default().max(pause);
         let wait = wait.min(MAX_RETRY_PAUSE) + jitter(pause);
         let _ = writeln!(output.err, "{error}; trying again in {:.1} s", wait.as_secs_f64());
         std::thread::sleep(wait);

@@ -167,7 +167,7 @@ mod tests {
         let quota = Quota::open(None, None).unwrap();
         let noon = 20_000 * DAY_S + DAY_S / 2;
         assert_eq!(take(&quota, noon, 7), Ok(()));
-        let left = Refusal::QuotaUsedUp { retry_after_s: DAY_S as u32 / 2 };
+        let left = Refusal::QuotaUsedUp { retry_after_s: 43_200 };
         assert_eq!(take(&quota, noon, 4), Err(left));
         assert_eq!(take(&quota, noon, 3), Ok(()));
         assert!(take(&quota, noon - DAY_S, 1).is_err(), "a clock that went back");

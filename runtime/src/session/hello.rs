@@ -234,6 +234,7 @@ impl Caller {
     }
 
     /// Tells the client why it is not served, and returns the same for the server's log.
+    #[must_use]
     pub fn refuse(mut self, refusal: Refusal) -> RunError {
         refuse(&mut self.channel, self.hello.plan, refusal);
         RunError::RefusedClient { refusal, plan: self.hello.plan }

@@ -1,6 +1,6 @@
 //! A small private authority: it vouches for the servers and clients of one operator.
 //!
-//! Keys are ECDSA on P-256, certificates X.509 version 3 [RFC5280].
+//! Keys are ECDSA on P-256, certificates X.509 version 3 \[RFC5280\].
 
 use super::error::TlsFileError;
 use rcgen::{

@@ -102,6 +102,7 @@ fn shown_name(name: &X509Name<'_>) -> String {
     printable(&common.map_or_else(|| name.to_string(), str::to_owned))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "other kinds of names are for nobody here")]
 fn host(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(printable(name)),

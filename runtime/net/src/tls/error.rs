@@ -60,6 +60,7 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// What an error of TLS means for a user.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which may grow")]
 pub(super) fn explain(error: &Error) -> NetError {
     let (what, remedy) = match error {
         Error::InvalidCertificate(certificate) => of_certificate(certificate),
@@ -79,10 +80,9 @@ pub(super) fn explain(error: &Error) -> NetError {
             | Alert::AccessDenied
             | Alert::DecryptError,
         ) => (format!("the peer refuses this side's certificate ({error})"), REFUSED),
-        Error::InvalidMessage(InvalidMessage::InvalidContentType)
-        | Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => {
-            ("the peer does not speak TLS".to_owned(), BOTH_TLS)
-        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => ("the peer does not speak TLS".to_owned(), BOTH_TLS),
         Error::PeerIncompatible(_) | Error::AlertReceived(Alert::ProtocolVersion) => (
             format!("the peer's TLS does not fit: {error}"),
             "use heq-run on both sides: it speaks TLS 1.3 alone",
@@ -95,6 +95,7 @@ pub(super) fn explain(error: &Error) -> NetError {
     NetError::Authentication { what, remedy }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which may grow")]
 fn of_certificate(error: &CertificateError) -> (String, &'static str) {
     use CertificateError as Wrong;
     match error {

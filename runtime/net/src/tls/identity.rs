@@ -28,13 +28,10 @@ impl Identity {
         let mut all = Vec::new();
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
             let (kind, der) = section.map_err(|_| TlsFileError::NotPem)?;
-            match kind {
-                SectionKind::Certificate => all.push(CertificateDer::from(der)),
-                _ => {
-                    if let Some(found) = PrivateKeyDer::from_pem(kind, der) {
-                        key.get_or_insert(found);
-                    }
-                }
+            if kind == SectionKind::Certificate {
+                all.push(CertificateDer::from(der));
+            } else if let Some(found) = PrivateKeyDer::from_pem(kind, der) {
+                key.get_or_insert(found);
             }
         }
         let mut all = all.into_iter();

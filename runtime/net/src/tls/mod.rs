@@ -1,6 +1,6 @@
 //! Channels over TLS: who the peer is, and that nobody between reads or changes anything.
 //!
-//! TLS 1.3 alone, with certificates on both sides, without resumption and early data [RFC8446]. The
+//! TLS 1.3 alone, with certificates on both sides, without resumption and early data \[RFC8446\]. The
 //! cryptography is that of `rustls` and `ring`; here are the rules of who is trusted
 //! ([`Trust`]), files of keys and certificates ([`Identity`]), a small private authority ([`Authority`]) and
 //! the transport between a socket and a channel.

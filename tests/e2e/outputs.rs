@@ -143,7 +143,7 @@ fn unusable_labels_and_endings_are_refused_before_a_connection() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
     let address = server.local_addr().unwrap().to_string();
-    let client = ["--role", "client", "--connect", &address];
+    let client = ["--role", "client", "--connect", &address, "--insecure-loopback"];
     for (option, value, expected) in [
         ("--labels", "nine.txt", &["HEQ-2002", "has 9 names, but the plan has 10 classes"][..]),
         ("--labels", "hostile.txt", &["HEQ-2002", "line 1", "control character U+001B"]),

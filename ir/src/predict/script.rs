@@ -5,7 +5,7 @@ use super::simulation::{Action, Scripts};
 use super::work::{BATCH_PER_THREAD, Phase, Stream, is_look_up, phases};
 use super::{Situation, WEIGHT_CACHE_BYTES, memory};
 use crate::layout::LayoutCounts;
-use crate::plan::{AHEAD_BYTES, LANE_WINDOW, LayerKind, OtExtension, Plan, RotChunk};
+use crate::plan::{AHEAD_BYTES, HELLO_BYTES, LANE_WINDOW, LayerKind, OtExtension, Plan, RotChunk};
 use crate::traffic::{RotRun, RotSender, Step, Traffic, wire_bytes};
 use std::ops::Range;
 
@@ -191,15 +191,24 @@ impl<'a> Writer<'a> {
     /// Handshake, base OTs, extension and keys.
     fn setup(&mut self, plan: &Plan) {
         let profile = self.situation.profile;
-        let exchanges = plan.setup_traffic().steps;
+        let exchange = |step: &Step| match *step {
+            Step::Exchange { up, down } => Some((up, down)),
+            Step::Up { .. } | Step::Down { .. } => None,
+        };
+        let exchanges: Vec<_> = plan.setup_traffic().steps.iter().filter_map(exchange).collect();
         let extension = profile.extension(plan.spec().ot).map_or([0.0; 2], |costs| costs.setup_us);
-        let count = exchanges.iter().filter(|step| matches!(step, Step::Exchange { .. })).count();
-        for (index, step) in exchanges.iter().enumerate() {
-            let Step::Exchange { up, down } = *step else { continue };
+        // The hellos: the client's, then the server's.
+        let hello = wire_bytes(HELLO_BYTES as u64) as f64;
+        for (from, to) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+            self.compute(from, profile.session_us + profile.handling_us(hello));
+            self.push(from, Action::Send(hello));
+            self.push(to, Action::Receive);
+            self.compute(to, profile.handling_us(hello));
+        }
+        for (index, &(up, down)) in exchanges.iter().enumerate() {
             let own = |party: usize| match index {
-                0 => profile.session_us,
-                1 | 2 => profile.base_ots_us[party] / 2.0,
-                _ => extension[party] / count.saturating_sub(3).max(1) as f64,
+                0 | 1 => profile.base_ots_us[party] / 2.0,
+                _ => extension[party] / exchanges.len().saturating_sub(2).max(1) as f64,
             };
             for (party, [sent, received]) in [[up, down], [down, up]].into_iter().enumerate() {
                 let handling = |bytes: u64| profile.handling_us(wire_bytes(bytes) as f64);

@@ -40,6 +40,8 @@ pub(crate) struct Watch {
 struct State {
     entries: BTreeMap<u64, Entry>,
     next: u64,
+    /// Whether every deadline has come.
+    are_all_late: bool,
     has_ended: bool,
 }
 
@@ -69,7 +71,8 @@ impl Watch {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.entries.insert(number, Entry { deadline: Instant::now() + limit, limit, lifeline });
+        let left = if state.are_all_late { Duration::ZERO } else { limit };
+        state.entries.insert(number, Entry { deadline: Instant::now() + left, limit, lifeline });
         drop(state);
         self.changed.notify_all();
         Watched { watch: Arc::clone(self), number }
@@ -79,6 +82,7 @@ impl Watch {
     pub(crate) fn end_all(&self) {
         let mut state = self.state();
         let now = Instant::now();
+        state.are_all_late = true;
         state.entries.values_mut().for_each(|entry| entry.deadline = now);
         drop(state);
         self.changed.notify_all();
@@ -128,10 +132,14 @@ impl Watch {
 impl Watched {
     /// From now on the connection may take `limit`.
     pub(crate) fn allow(&self, limit: Duration) {
-        if let Some(entry) = self.watch.state().entries.get_mut(&self.number) {
+        let mut state = self.watch.state();
+        if !state.are_all_late
+            && let Some(entry) = state.entries.get_mut(&self.number)
+        {
             entry.deadline = Instant::now() + limit;
             entry.limit = limit;
         }
+        drop(state);
         self.watch.changed.notify_all();
     }
 }

@@ -204,12 +204,12 @@ fn a_long_run_takes_no_more_than_a_short_one() {
     let (after, mut files_after) = usage().unwrap();
     // The last connection may be about to be closed.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while files_after != files && Instant::now() < deadline {
+    while files_after > files && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
         files_after = usage().unwrap().1;
     }
     println!("{total} inferences: {bytes} bytes after a tenth, {after} at the end");
-    assert_eq!(files, files_after, "open files");
+    assert!(files_after <= files, "{files} open files became {files_after}");
     assert!(after < bytes + 20_000_000, "{bytes} bytes grew to {after}");
 }
 

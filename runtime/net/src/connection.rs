@@ -227,8 +227,10 @@ impl Connection {
         let incoming = self.inbox().incoming.take();
         if let Some(mut incoming) = incoming {
             incoming.await_end();
-            self.inbox().incoming = Some(incoming);
         }
+        // Nothing more is read: what came last is gone.
+        self.inbox().has_failed = true;
+        self.changed.notify_all();
         Ok(())
     }
 

@@ -66,7 +66,7 @@ pub fn connect(
     loop {
         match attempt(address, deadline) {
             Ok(stream) => {
-                return open(stream, options, |stream| {
+                return open(Arc::new(stream), options, |stream| {
                     tls.map(|tls| tls::connect(stream, host_of(address), tls, deadline)).transpose()
                 });
             }
@@ -159,14 +159,14 @@ impl Listener {
         let doing = "accepting a connection";
         let (stream, peer) =
             self.listener.accept().map_err(|source| NetError::Io { doing, source })?;
-        Ok(Accepted { stream, peer })
+        Ok(Accepted { stream: Arc::new(stream), peer })
     }
 }
 
 /// A connection of a peer that is not known yet.
 #[derive(Debug)]
 pub struct Accepted {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     peer: SocketAddr,
 }
 
@@ -178,13 +178,9 @@ impl Accepted {
     }
 
     /// A handle by which another thread can close the connection, whatever becomes of it.
-    ///
-    /// # Errors
-    ///
-    /// [`NetError::Io`] if the operating system has no more.
-    pub fn closer(&self) -> Result<Closer, NetError> {
-        let doing = "accepting a connection";
-        self.stream.try_clone().map(Closer).map_err(|source| NetError::Io { doing, source })
+    #[must_use]
+    pub fn closer(&self) -> Closer {
+        Closer(Arc::clone(&self.stream))
     }
 
     /// Makes a channel of the connection, once the peer has proved by `deadline` who it is. Without `tls` the
@@ -208,7 +204,7 @@ impl Accepted {
 
 /// Closes a connection.
 #[derive(Debug)]
-pub struct Closer(TcpStream);
+pub struct Closer(Arc<TcpStream>);
 
 impl Closer {
     /// Closes it at once; nobody waits for it any more.
@@ -219,9 +215,9 @@ impl Closer {
 
 /// Makes a channel of a connected stream.
 fn open(
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     options: TcpOptions,
-    secure: impl FnOnce(&TcpStream) -> Result<Option<tls::Secured>, NetError>,
+    secure: impl FnOnce(&Arc<TcpStream>) -> Result<Option<tls::Secured>, NetError>,
 ) -> Result<Channel, NetError> {
     let io_error = |source| NetError::Io { doing: "setting up a connection", source };
     stream.set_nodelay(true).map_err(io_error)?;
@@ -234,8 +230,7 @@ fn open(
     }
     stream.set_read_timeout(options.idle_timeout).map_err(io_error)?;
     stream.set_write_timeout(Some(WRITE_PATIENCE)).map_err(io_error)?;
-    let handle = Arc::new(stream.try_clone().map_err(io_error)?);
-    let reading = stream.try_clone().map_err(io_error)?;
+    let (handle, reading) = (Arc::clone(&stream), Shared(Arc::clone(&stream)));
     let drains_since = Arc::new(OnceLock::new());
     let idle = options.idle_timeout;
     let out = Patient { stream, idle, drains_since: Arc::clone(&drains_since) };
@@ -260,8 +255,17 @@ struct TcpOutgoing {
     writer: Writer,
 }
 
+/// A socket's receiving half; all parts of a connection share one descriptor.
+pub(crate) struct Shared(pub(crate) Arc<TcpStream>);
+
+impl Read for Shared {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(bytes)
+    }
+}
+
 struct TcpIncoming {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Shared>,
     has_begun: bool,
 }
 
@@ -305,7 +309,7 @@ impl Incoming for TcpIncoming {
     }
 
     fn await_end(&mut self) {
-        await_end(self.reader.get_ref());
+        await_end(&self.reader.get_ref().0);
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Limits {
     pub sessions: usize,
     /// Most memory that plans and sessions may take by their predictions, in bytes.
     pub memory_bytes: u64,
-    /// Most sessions of one client that run or wait.
+    /// Most connections of one client: sessions that run or wait, and plans that it fetches.
     pub of_client: usize,
     /// Most sessions that wait for others to end.
     pub queue: usize,
@@ -66,13 +66,12 @@ pub(crate) struct Load {
 /// A session's place; it is free again when this is dropped.
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    _share: Option<Share>,
     bytes: u64,
     start: Instant,
 }
 
-/// One of a client's sessions.
-struct Share {
+/// One of a client's connections, or of those that nobody knows.
+pub(crate) struct Share {
     admission: Arc<Admission>,
     client: KeyPin,
 }
@@ -125,13 +124,8 @@ impl Admission {
         }
     }
 
-    /// Waits for a place for a session of `client` that takes `bytes`.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        client: Option<KeyPin>,
-        bytes: u64,
-    ) -> Result<Permit, Refusal> {
-        let share = client.map(|client| self.share(client)).transpose()?;
+    /// Waits for a place for a session that takes `bytes`.
+    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Result<Permit, Refusal> {
         let mut state = self.state();
         if state.shared_bytes.saturating_add(bytes) > self.limits.memory_bytes {
             return Err(Refusal::TooLarge);
@@ -169,12 +163,12 @@ impl Admission {
             state.session_bytes = state.session_bytes.saturating_add(bytes);
             drop(state);
             let admission = Arc::clone(self);
-            return Ok(Permit { admission, _share: share, bytes, start: Instant::now() });
+            return Ok(Permit { admission, bytes, start: Instant::now() });
         }
     }
 
-    /// Counts a session of `client`, if it may have one more.
-    fn share(self: &Arc<Self>, client: KeyPin) -> Result<Share, Refusal> {
+    /// Counts a connection of `client`, if it may have one more.
+    pub(crate) fn share(self: &Arc<Self>, client: KeyPin) -> Result<Share, Refusal> {
         let mut state = self.state();
         if state.of_clients.get(&client).is_some_and(|&count| count >= self.limits.of_client) {
             return Err(self.busy(&state));
@@ -239,26 +233,26 @@ mod tests {
     fn memory_and_places_are_kept() {
         let admission = Admission::new(limits(3, 0));
         admission.set_shared(40);
-        assert!(matches!(admission.enter(None, 61), Err(Refusal::TooLarge)));
-        let first = admission.enter(None, 30).unwrap_or_else(|refusal| panic!("{refusal}"));
-        assert!(matches!(admission.enter(None, 31), Err(Refusal::Busy { .. })), "memory");
-        let _more = [admission.enter(None, 0), admission.enter(None, 0)];
-        assert!(matches!(admission.enter(None, 0), Err(Refusal::Busy { .. })), "places");
+        assert!(matches!(admission.enter(61), Err(Refusal::TooLarge)));
+        let first = admission.enter(30).unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert!(matches!(admission.enter(31), Err(Refusal::Busy { .. })), "memory");
+        let _more = [admission.enter(0), admission.enter(0)];
+        assert!(matches!(admission.enter(0), Err(Refusal::Busy { .. })), "places");
         assert_eq!(admission.load(), Load { running: 3, waiting: 0, bytes: 70 });
         drop(first);
-        assert!(admission.enter(None, 60).is_ok());
+        assert!(admission.enter(60).is_ok());
     }
 
     #[test]
     fn whoever_waits_is_served_in_order() {
         let admission = Admission::new(limits(1, 10));
-        let permit = admission.enter(None, 1).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let permit = admission.enter(1).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (done, order) = mpsc::channel();
         std::thread::scope(|scope| {
             for number in 0..5 {
                 let (admission, done) = (&admission, done.clone());
                 scope.spawn(move || {
-                    let _permit = admission.enter(None, 1).map_err(|refusal| panic!("{refusal}"));
+                    let _permit = admission.enter(1).map_err(|refusal| panic!("{refusal}"));
                     done.send(number).unwrap_or(());
                 });
                 while admission.load().waiting <= number {
@@ -274,12 +268,12 @@ mod tests {
     #[test]
     fn a_client_does_not_take_all_places() {
         let admission = Admission::new(limits(5, 5));
-        let [greedy, other] = [[1; 32], [2; 32]].map(|pin| Some(KeyPin(pin)));
-        let held = [admission.enter(greedy, 0), admission.enter(greedy, 0)];
-        assert!(matches!(admission.enter(greedy, 0), Err(Refusal::Busy { .. })));
-        assert!(admission.enter(other, 0).is_ok());
+        let [greedy, other] = [[1; 32], [2; 32]].map(KeyPin);
+        let held = [admission.share(greedy), admission.share(greedy)];
+        assert!(matches!(admission.share(greedy), Err(Refusal::Busy { .. })));
+        assert!(admission.share(other).is_ok());
         drop(held);
-        assert!(admission.enter(greedy, 0).is_ok());
+        assert!(admission.share(greedy).is_ok());
         assert!(admission.state().of_clients.is_empty(), "nobody is remembered");
     }
 
@@ -287,19 +281,19 @@ mod tests {
     fn waiting_ends_by_patience_and_by_stopping() {
         let impatient = Limits { patience: Duration::from_millis(20), ..limits(1, 1) };
         let admission = Admission::new(impatient);
-        let _permit = admission.enter(None, 1);
-        assert!(matches!(admission.enter(None, 1), Err(Refusal::Busy { .. })));
+        let _permit = admission.enter(1);
+        assert!(matches!(admission.enter(1), Err(Refusal::Busy { .. })));
         assert_eq!(admission.load().waiting, 0);
         let admission = Admission::new(limits(1, 1));
-        let _permit = admission.enter(None, 1);
+        let _permit = admission.enter(1);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| admission.enter(None, 1).err());
+            let waiting = scope.spawn(|| admission.enter(1).err());
             while admission.load().waiting == 0 {
                 std::thread::yield_now();
             }
             admission.stop();
             assert!(matches!(waiting.join().unwrap_or(None), Some(Refusal::Stopping { .. })));
         });
-        assert!(matches!(admission.enter(None, 1), Err(Refusal::Stopping { .. })));
+        assert!(matches!(admission.enter(1), Err(Refusal::Stopping { .. })));
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Offer {
     pub(crate) plan: PreparedPlan,
     pub(crate) weights: PreparedServer,
     /// The file.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Arc<[u8]>,
     /// Memory that sessions share, and that each takes, in bytes.
     pub(crate) shared_bytes: u64,
     pub(crate) session_bytes: u64,
@@ -111,13 +111,13 @@ impl Catalogue {
     }
 
     /// What a client asks for: a plan by digest or name, or the list.
-    pub(crate) fn fetch(&self, key: PlanDigest) -> Option<Vec<u8>> {
+    pub(crate) fn fetch(&self, key: PlanDigest) -> Option<Arc<[u8]>> {
         if key == LIST {
-            return Some(serde_json::to_vec(&self.list()).unwrap_or_default());
+            return Some(serde_json::to_vec(&self.list()).unwrap_or_default().into());
         }
         let named = |offer: &&Arc<Offer>| name_key(&offer.name) == key;
         let offer = self.find(key).or_else(|| self.offers.iter().find(named))?;
-        Some(offer.bytes.clone())
+        Some(Arc::clone(&offer.bytes))
     }
 
     fn list(&self) -> Vec<Listed> {
@@ -160,7 +160,7 @@ impl Offer {
         let plan = PreparedPlan::new(plan);
         let weights = PreparedServer::new(&plan, &weights, files.weight_cache_bytes)
             .map_err(RunError::into_diagnostic)?;
-        Ok(Self { name, plan, weights, bytes, shared_bytes, session_bytes, deadline })
+        Ok(Self { name, plan, weights, bytes: bytes.into(), shared_bytes, session_bytes, deadline })
     }
 }
 

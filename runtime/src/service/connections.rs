@@ -1,7 +1,7 @@
 //! Connections that have a thread, and those of them that have not said yet who they are.
 //!
 //! Of the latter there are so many at most: one more ends the oldest, which an honest client is only for an
-//! instant. So nobody keeps others out by holding connections.
+//! instant. So nobody keeps others out by holding connections; by making them fast enough one still can.
 
 use heq_net::tcp::Closer;
 use std::collections::BTreeMap;
@@ -42,39 +42,39 @@ impl Connections {
 
     /// Takes up a connection; whether another was closed for it.
     pub(super) fn unknown(self: &Arc<Self>, closer: Closer) -> (Unauthenticated, bool) {
+        let is_full = self.state().unauthenticated.len() >= MAX_UNAUTHENTICATED;
+        let was_full = is_full && self.close_oldest();
         let mut state = self.state();
-        let oldest = if state.unauthenticated.len() >= MAX_UNAUTHENTICATED {
-            state.unauthenticated.pop_first()
-        } else {
-            None
-        };
         let number = state.next;
         state.next += 1;
         state.unauthenticated.insert(number, closer);
         drop(state);
-        if let Some((_, oldest)) = &oldest {
-            oldest.close();
-        }
-        (Unauthenticated { connections: Arc::clone(self), number }, oldest.is_some())
+        (Unauthenticated { connections: Arc::clone(self), number }, was_full)
+    }
+
+    /// Closes the oldest connection that has not said who it is; whether there was one.
+    pub(super) fn close_oldest(&self) -> bool {
+        let oldest = self.state().unauthenticated.pop_first();
+        let Some((_, oldest)) = oldest else { return false };
+        oldest.close();
+        true
     }
 
     pub(super) fn unauthenticated(&self) -> usize {
         self.state().unauthenticated.len()
     }
 
-    /// Waits until there is none; whether that came in time.
-    pub(super) fn wait(&self, limit: Option<Duration>) -> bool {
+    /// Waits until there is none; whether that came within `limit`.
+    pub(super) fn wait(&self, limit: Duration) -> bool {
         let start = Instant::now();
         let mut state = self.state();
         while state.count > 0 {
-            state = match limit.map(|limit| limit.saturating_sub(start.elapsed())) {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

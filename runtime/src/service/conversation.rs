@@ -21,20 +21,16 @@ pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long fetching a plan may take.
 const FETCH_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a client that is refused may take to hear it.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(2);
+
 /// What became of a client that was served: a session, or a plan that it fetched.
 type Served = Option<(Arc<Offer>, SessionStats)>;
 
 impl Service {
     /// Gives a connection a thread.
     pub(super) fn receive(self: &Arc<Self>, accepted: Accepted) {
-        let closer = match accepted.closer() {
-            Ok(closer) => closer,
-            Err(error) => {
-                tracing::warn!("{error}");
-                return;
-            }
-        };
-        let (unknown, was_full) = self.connections.unknown(closer);
+        let (unknown, was_full) = self.connections.unknown(accepted.closer());
         if was_full {
             self.metrics.turned_away();
         }
@@ -49,7 +45,6 @@ impl Service {
                 let error = RunError::Internal { what: "a session panicked" };
                 service.failed("-", None, Instant::now(), &error);
             }
-            memory::give_back();
         });
         if let Err(error) = spawned {
             tracing::error!("a session has no thread: {error}");
@@ -131,9 +126,16 @@ impl Service {
 
     /// Does what a client wants, when it is its turn.
     fn attend(&self, caller: Caller) -> Result<Served, RunError> {
+        let peer = caller.peer().cloned();
+        let watched = self.watch.watch(caller.lifeline(), REFUSAL_DEADLINE);
+        let share = peer.as_ref().map(|peer| self.admission.share(peer.pin)).transpose();
+        let _share = match share {
+            Ok(share) => share,
+            Err(refusal) => return Err(caller.refuse(refusal)),
+        };
         let (digest, inferences) = match caller.wish() {
             Wish::Plan(_) => {
-                let _watched = self.watch.watch(caller.lifeline(), FETCH_DEADLINE);
+                watched.allow(FETCH_DEADLINE);
                 return fetch::serve(caller, &self.catalogue()).map(|()| None);
             }
             Wish::Session { plan, inferences, .. } => (plan, inferences),
@@ -141,21 +143,20 @@ impl Service {
         let Some(offer) = self.catalogue().find(digest).map(Arc::clone) else {
             return Err(caller.refuse(Refusal::UnknownPlan));
         };
-        let (modes, outputs) = match &self.options.purpose {
-            Purpose::Infer(_) => {
-                (Modes::INFER, u64::from(inferences) * offer.plan.plan().batch() as u64)
-            }
-            // What is prepared has its quota when it is run.
-            Purpose::Prepare(..) => (Modes::PREPARE, 0),
+        let modes = match &self.options.purpose {
+            Purpose::Infer(_) => Modes::INFER,
+            Purpose::Prepare(..) => Modes::PREPARE,
         };
         let (caller, _) = caller.expect(digest, modes)?;
-        let peer = caller.peer().cloned();
-        let admitted = self.admit(&offer, peer.as_ref(), outputs);
-        let _permit = match admitted {
+        watched.allow(self.options.limits.patience + REFUSAL_DEADLINE);
+        let _permit = match self.admit(&offer, peer.as_ref(), inferences) {
             Ok(permit) => permit,
-            Err(refusal) => return Err(caller.refuse(refusal)),
+            Err(refusal) => {
+                watched.allow(REFUSAL_DEADLINE);
+                return Err(caller.refuse(refusal));
+            }
         };
-        let watched = self.watch.watch(caller.lifeline(), offer.deadline);
+        watched.allow(offer.deadline);
         let pulse = || watched.allow(offer.deadline);
         let (plan, weights) = (&offer.plan, &offer.weights);
         let stats = match &self.options.purpose {
@@ -163,17 +164,31 @@ impl Service {
             Purpose::Prepare(store, most) => {
                 prepare_server(plan, weights, store, *most, caller, &pulse)
             }
-        }?;
+        };
+        memory::give_back();
+        let stats = stats?;
+        // The client comes again for what this server had not prepared.
+        let unserved = inferences.saturating_sub(stats.inferences);
+        self.quota.give_back(peer.as_ref(), self.outputs(&offer, unserved));
         Ok(Some((offer, stats)))
     }
 
-    /// Waits for a place for a session of so many outputs.
+    /// Outputs that count for the quota: of those that prepare none, they count when they are run.
+    fn outputs(&self, offer: &Offer, inferences: u32) -> u64 {
+        match &self.options.purpose {
+            Purpose::Infer(_) => u64::from(inferences) * offer.plan.plan().batch() as u64,
+            Purpose::Prepare(..) => 0,
+        }
+    }
+
+    /// Waits for a place for a session of so many inferences.
     fn admit(
         &self,
         offer: &Offer,
         peer: Option<&Peer>,
-        outputs: u64,
+        inferences: u32,
     ) -> Result<super::admission::Permit, Refusal> {
+        let outputs = self.outputs(offer, inferences);
         // The list may be read again while the client waits.
         let in_quota = |is_counted: bool| {
             let identity = self.identity();
@@ -189,7 +204,7 @@ impl Service {
             }
         };
         in_quota(false)?;
-        let permit = self.admission.enter(peer.map(|peer| peer.pin), offer.session_bytes)?;
+        let permit = self.admission.enter(self.options.purpose.session_bytes(offer))?;
         in_quota(true)?;
         Ok(permit)
     }

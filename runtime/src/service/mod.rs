@@ -45,6 +45,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+/// How often a server that waits for its last sessions looks whether it is to stop.
+const STOP_TICK: Duration = Duration::from_millis(200);
+
 /// Pause after a connection could not be accepted, so that a lasting cause does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +57,19 @@ pub enum Purpose {
     Infer(Option<Store>),
     /// To prepare inferences, at most so many a session.
     Prepare(Store, u32),
+}
+
+impl Purpose {
+    /// Memory of a session, in bytes: an inference that is prepared is held as a whole.
+    fn session_bytes(&self, offer: &catalogue::Offer) -> u64 {
+        let [_, prepared] = offer.plan.plan().prepared_contents();
+        match self {
+            Self::Infer(None) => offer.session_bytes,
+            Self::Infer(Some(_)) | Self::Prepare(..) => {
+                offer.session_bytes.saturating_add(prepared)
+            }
+        }
+    }
 }
 
 /// Who a server is, and the list of those whom it admits if there is one; none without encryption.
@@ -183,11 +199,12 @@ impl Service {
     /// The failure of the last of so many sessions, if it failed. A server that is stopped has not failed.
     pub fn run(self: &Arc<Self>, sessions: Option<u64>) -> Result<(), Diagnostic> {
         self.accept(sessions);
-        let limit = self.is_stopping().then_some(self.options.drain);
-        if !self.connections.wait(limit) {
+        // Without a signal to stop, those that run go on as long as they may.
+        while !self.is_stopping() && !self.connections.wait(STOP_TICK) {}
+        if !self.connections.wait(self.options.drain) {
             tracing::warn!("sessions that did not end in time are given up");
             self.watch.end_all();
-            self.connections.wait(Some(HANDSHAKE_DEADLINE));
+            self.connections.wait(HANDSHAKE_DEADLINE);
         }
         self.watch.end();
         let mut failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,6 +231,8 @@ impl Service {
                 }
                 Err(error) => {
                     tracing::warn!("{error}");
+                    // It may be that there are too many open files.
+                    self.connections.close_oldest();
                     std::thread::sleep(ACCEPT_PAUSE);
                 }
             }
@@ -285,7 +304,8 @@ fn read_plans(options: &Options) -> Result<Catalogue, Diagnostic> {
         if matches!(options.purpose, Purpose::Prepare(..)) {
             check_plan(offer.plan.plan())?;
         }
-        let needed = shared.saturating_add(offer.session_bytes);
+        let session_bytes = options.purpose.session_bytes(offer);
+        let needed = shared.saturating_add(session_bytes);
         if needed > limit {
             let what = format!(
                 "a session of this plan beside all plans takes {} MB, --max-memory is {} MB",
@@ -300,7 +320,7 @@ fn read_plans(options: &Options) -> Result<Catalogue, Diagnostic> {
             plan = offer.name,
             %digest,
             shared_mb = offer.shared_bytes / 1_000_000,
-            session_mb = offer.session_bytes / 1_000_000,
+            session_mb = session_bytes / 1_000_000,
             deadline_s = offer.deadline.as_secs(),
             "plan"
         );

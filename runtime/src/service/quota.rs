@@ -84,6 +84,14 @@ impl Quota {
         self.ask(peer, clients, outputs, true)
     }
 
+    /// Takes back what was counted and not served; the file hears of it with the next count.
+    pub(crate) fn give_back(&self, peer: Option<&Peer>, outputs: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = counts.used.get_mut(&name_of(peer)) {
+            *used = used.saturating_sub(outputs);
+        }
+    }
+
     fn ask(
         &self,
         peer: Option<&Peer>,
@@ -95,8 +103,7 @@ impl Quota {
         let limit = own.or(self.limit);
         let Some(limit) = limit else { return Ok(()) };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let name = peer.map_or_else(|| "unauthenticated".to_owned(), |peer| peer.pin.to_string());
-        self.ask_at(now, name, limit, outputs, counts)
+        self.ask_at(now, name_of(peer), limit, outputs, counts)
     }
 
     fn ask_at(
@@ -134,6 +141,11 @@ impl Quota {
         }
         Ok(())
     }
+}
+
+/// The name that a client is counted under.
+fn name_of(peer: Option<&Peer>) -> String {
+    peer.map_or_else(|| "unauthenticated".to_owned(), |peer| peer.pin.to_string())
 }
 
 /// Makes sure that no other server counts in the same file.

@@ -114,7 +114,7 @@ impl std::fmt::Display for Refusal {
             }
             Self::QuotaUsedUp { retry_after_s } => write!(
                 f,
-                "the client's inferences of the day are used up, more in {} h {} min",
+                "the client may not have so many outputs today, more in {} h {} min",
                 retry_after_s / 3600,
                 retry_after_s / 60 % 60
             ),

@@ -6,6 +6,7 @@ use super::stream::{Session, TlsIncoming};
 use super::trust::{ClientTls, ServerTls};
 use super::{BINDING_BYTES, Peer};
 use crate::error::NetError;
+use crate::tcp::Shared;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 use std::io::{Read, Write};
@@ -36,7 +37,7 @@ pub(crate) struct Secured {
 
 /// The client's side, with a server at `host`.
 pub(crate) fn connect(
-    stream: &TcpStream,
+    stream: &Arc<TcpStream>,
     host: &str,
     tls: &ClientTls,
     deadline: Instant,
@@ -52,7 +53,7 @@ pub(crate) fn connect(
 
 /// The server's side.
 pub(crate) fn accept(
-    stream: &TcpStream,
+    stream: &Arc<TcpStream>,
     tls: &ServerTls,
     deadline: Instant,
 ) -> Result<Secured, NetError> {
@@ -61,7 +62,7 @@ pub(crate) fn accept(
 }
 
 fn secure(
-    stream: &TcpStream,
+    stream: &Arc<TcpStream>,
     mut connection: Connection,
     deadline: Instant,
 ) -> Result<Secured, NetError> {
@@ -79,11 +80,8 @@ fn secure(
     let peer = Peer { pin: certificate.pin, name: certificate.subject };
     let binding = connection.export_keying_material([0; BINDING_BYTES], EXPORTER_LABEL, None);
     let binding = binding.map_err(|error| own_fault(&error.to_string()))?;
-    let reading = stream.try_clone();
-    let reading =
-        reading.map_err(|source| NetError::Io { doing: "setting up a connection", source })?;
     let session = Arc::new(Session::new(connection));
-    let incoming = TlsIncoming::new(reading, Arc::clone(&session));
+    let incoming = TlsIncoming::new(Shared(Arc::clone(stream)), Arc::clone(&session));
     Ok(Secured { incoming, session, peer, binding })
 }
 

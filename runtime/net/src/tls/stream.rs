@@ -6,10 +6,9 @@
 use super::error::explain;
 use crate::connection::Incoming;
 use crate::error::NetError;
-use crate::tcp::await_end;
+use crate::tcp::{Shared, await_end};
 use rustls::Connection;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes read from the socket at once.
@@ -33,7 +32,7 @@ impl Session {
 
 /// The receiving half.
 pub(crate) struct TlsIncoming {
-    stream: TcpStream,
+    stream: Shared,
     session: Arc<Session>,
     /// What came from the socket; of it `start..end` is not decrypted yet.
     raw: Vec<u8>,
@@ -42,7 +41,7 @@ pub(crate) struct TlsIncoming {
 }
 
 impl TlsIncoming {
-    pub(super) fn new(stream: TcpStream, session: Arc<Session>) -> Self {
+    pub(super) fn new(stream: Shared, session: Arc<Session>) -> Self {
         Self { stream, session, raw: Vec::new(), start: 0, end: 0 }
     }
 }
@@ -83,7 +82,7 @@ impl Incoming for TlsIncoming {
     }
 
     fn await_end(&mut self) {
-        await_end(&self.stream);
+        await_end(&self.stream.0);
     }
 }
 

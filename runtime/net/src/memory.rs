@@ -1,6 +1,7 @@
 //! Channels within one process: the same frames and the same meter as over TCP, without a socket.
 //!
-//! Used to run both parties in one program, over an ideal link or over a simulated one.
+//! Used to run both parties in one program, over an ideal link, over a simulated one, or over one that
+//! somebody interferes with.
 
 use crate::channel::Channel;
 use crate::connection::{Abort, Finish, Incoming, Outgoing};
@@ -23,20 +24,48 @@ pub fn shaped_pair(profile: LinkProfile) -> (Channel, Channel) {
     connected(Some(profile))
 }
 
+/// What becomes of a frame that is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// These bytes arrive in its place, which need not be a frame, and may be none.
+    Deliver(Vec<u8>),
+    /// These bytes arrive in its place, and after them the end of the stream, which the sender does not notice.
+    End(Vec<u8>),
+}
+
+/// Decides what becomes of each frame of one direction, header included, in the order in which they are sent.
+pub type Interceptor = Box<dyn FnMut(Vec<u8>) -> Passage + Send>;
+
+/// Two connected channels with somebody in between, for tests: the first interceptor has what the first
+/// channel sends, the second what the second does.
+#[must_use]
+pub fn intercepted_pair(interceptors: [Interceptor; 2]) -> (Channel, Channel) {
+    let [left, right] =
+        interceptors.map(|interceptor| Route { wire: None, interceptor: Some(interceptor) });
+    joined(left, right)
+}
+
 fn connected(profile: Option<LinkProfile>) -> (Channel, Channel) {
+    let [left, right] = [(); 2].map(|()| Route { wire: profile.map(Wire::new), interceptor: None });
+    joined(left, right)
+}
+
+fn joined(left: Route, right: Route) -> (Channel, Channel) {
     let pipes = [(); 2].map(|()| Arc::new(Pipe::default()));
-    let [left, right] = [[0, 1], [1, 0]].map(|[to, from]| {
+    let end = |route, to: usize, from: usize| {
         let (outgoing, incoming) = (Arc::clone(&pipes[to]), Arc::clone(&pipes[from]));
         Channel::new(
-            MemoryOutgoing {
-                pipe: outgoing,
-                opposite: Arc::clone(&incoming),
-                wire: profile.map(Wire::new),
-            },
+            MemoryOutgoing { pipe: outgoing, opposite: Arc::clone(&incoming), route },
             MemoryIncoming { pipe: incoming, frame: Vec::new(), consumed: 0 },
         )
-    });
-    (left, right)
+    };
+    (end(left, 0, 1), end(right, 1, 0))
+}
+
+/// How the frames of one direction travel.
+struct Route {
+    wire: Option<Wire>,
+    interceptor: Option<Interceptor>,
 }
 
 /// One direction: frames that are on their way.
@@ -51,6 +80,8 @@ struct PipeState {
     frames: VecDeque<TimedFrame>,
     /// Nothing is added any more; what is there can still be taken.
     is_closed: bool,
+    /// What is sent is lost, and the receiver finds the pipe closed.
+    is_cut: bool,
 }
 
 struct TimedFrame {
@@ -77,10 +108,18 @@ impl Pipe {
         self.changed.notify_all();
     }
 
+    fn cut(&self) {
+        self.state().is_cut = true;
+        self.changed.notify_all();
+    }
+
     fn put(&self, frame: TimedFrame) -> Result<(), NetError> {
         let mut state = self.state();
         if state.is_closed {
             return Err(NetError::Closed { doing: "sending" });
+        }
+        if state.is_cut {
+            return Ok(());
         }
         state.frames.push_back(frame);
         drop(state);
@@ -94,7 +133,9 @@ impl Pipe {
         loop {
             match state.frames.pop_front() {
                 Some(frame) => return Ok(frame),
-                None if state.is_closed => return Err(NetError::Closed { doing: "receiving" }),
+                None if state.is_closed || state.is_cut => {
+                    return Err(NetError::Closed { doing: "receiving" });
+                }
                 None => {}
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -106,13 +147,26 @@ struct MemoryOutgoing {
     pipe: Arc<Pipe>,
     /// The other direction, which ends too when the connection is given up.
     opposite: Arc<Pipe>,
-    wire: Option<Wire>,
+    route: Route,
 }
 
 impl Outgoing for MemoryOutgoing {
     fn send(&mut self, bytes: Vec<u8>) -> Result<(), NetError> {
-        let delivery = self.wire.as_mut().map(|wire| wire.delivery(Instant::now(), bytes.len()));
-        self.pipe.put(TimedFrame { bytes, delivery })
+        let Route { wire, interceptor } = &mut self.route;
+        let passage = match interceptor {
+            Some(intercept) => intercept(bytes),
+            None => Passage::Deliver(bytes),
+        };
+        let (Passage::Deliver(bytes) | Passage::End(bytes)) = &passage;
+        let delivery = wire.as_mut().map(|wire| wire.delivery(Instant::now(), bytes.len()));
+        match passage {
+            Passage::Deliver(bytes) => self.pipe.put(TimedFrame { bytes, delivery }),
+            Passage::End(bytes) => {
+                let sent = self.pipe.put(TimedFrame { bytes, delivery });
+                self.pipe.cut();
+                sent
+            }
+        }
     }
 
     fn finish(&mut self) -> Finish {
@@ -257,6 +311,28 @@ mod tests {
         left.close().unwrap();
         assert_eq!(right.recv(4).unwrap(), b"last");
         assert!(matches!(right.recv(4), Err(NetError::Closed { .. })));
+    }
+
+    #[test]
+    fn what_is_intercepted_arrives_as_it_was_changed() {
+        let mut sent = 0;
+        let change = move |mut frame: Vec<u8>| {
+            sent += 1;
+            let last = frame.len() - 1;
+            frame[last] ^= 1;
+            if sent < 3 { Passage::Deliver(frame) } else { Passage::End(frame) }
+        };
+        let pass = Box::new(Passage::Deliver);
+        let (mut left, mut right) = intercepted_pair([Box::new(change), pass]);
+        for _ in 0..4 {
+            left.send(b"a").unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(right.recv(1).unwrap(), b"`");
+        }
+        right.send(b"b").unwrap();
+        assert_eq!(left.recv(1).unwrap(), b"b");
+        assert!(matches!(right.recv(1), Err(NetError::Closed { .. })));
     }
 
     #[test]

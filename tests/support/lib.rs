@@ -3,6 +3,7 @@
 //! Functions here panic when a test cannot go on; nothing but tests depends on this crate.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
 
+pub mod fuzz;
 pub mod layer;
 pub mod models;
 pub mod onnx;

@@ -103,9 +103,9 @@ mod tests {
             arguments.write(program()).unwrap();
         }
         let page = |name: &str| std::fs::read_to_string(output.join(name)).unwrap();
-        assert!(page("heq-test.1").contains(r"\-\-far\-off"));
+        assert!(page("heq-test.1").contains(r"\-\-far\-off\fR"));
         let run = page("heq-test-run.1");
-        for part in ["\"heq-test 1\"", r"heq\-test run", r"\-\-fast", "MODEL"] {
+        for part in ["\"heq-test 1\"", r"heq\-test run", r"\-\-fast\fR", "MODEL"] {
             assert!(run.contains(part), "{part}: {run}");
         }
         assert_eq!(std::fs::read_dir(&output).unwrap().count(), 2);

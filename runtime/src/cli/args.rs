@@ -155,12 +155,10 @@ pub(super) enum CertCommand {
     Init {
         #[command(flatten)]
         folder: CertFolder,
-        /// A host name or address that clients reach the server by (default: localhost, 127.0.0.1)
-        #[arg(long, value_name = "NAME")]
-        host: Vec<String>,
-        /// How many days the server's certificate is valid; the authority's is for ten years
-        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
-        days: u32,
+        #[command(flatten)]
+        hosts: CertHosts,
+        #[command(flatten)]
+        term: CertTerm,
     },
     /// Issues the identity of another server, or of the same one anew
     Server {
@@ -169,12 +167,10 @@ pub(super) enum CertCommand {
         name: String,
         #[command(flatten)]
         folder: CertFolder,
-        /// A host name or address that clients reach the server by (default: localhost, 127.0.0.1)
-        #[arg(long, value_name = "NAME")]
-        host: Vec<String>,
-        /// How many days the certificate is valid
-        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
-        days: u32,
+        #[command(flatten)]
+        hosts: CertHosts,
+        #[command(flatten)]
+        term: CertTerm,
     },
     /// Issues the identity of a client
     Client {
@@ -182,9 +178,8 @@ pub(super) enum CertCommand {
         name: String,
         #[command(flatten)]
         folder: CertFolder,
-        /// How many days the certificate is valid
-        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
-        days: u32,
+        #[command(flatten)]
+        term: CertTerm,
     },
     /// Shows what certificates say: names, dates, and the pin of the key
     Show {
@@ -195,6 +190,22 @@ pub(super) enum CertCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What a server is called.
+#[derive(Args, Debug)]
+pub(super) struct CertHosts {
+    /// A host name or address that clients reach the server by (default: localhost, 127.0.0.1)
+    #[arg(long, value_name = "NAME")]
+    pub(super) host: Vec<String>,
+}
+
+/// How long a certificate is valid.
+#[derive(Args, Debug)]
+pub(super) struct CertTerm {
+    /// How many days the certificate is valid; that of an authority is for ten years
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(super) days: u32,
 }
 
 /// Where an authority is.

@@ -23,7 +23,7 @@ pub(super) const RENEW_BEFORE: Duration = Duration::from_hours(30 * 24);
 
 pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), Diagnostic> {
     match command {
-        CertCommand::Init { folder: CertFolder { dir }, host, days } => {
+        CertCommand::Init { folder: CertFolder { dir }, hosts, term } => {
             let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
             for path in [&certificate, &key, &dir.join("server.pem")] {
                 // The key may be kept elsewhere: what it vouched for would be cut off.
@@ -38,15 +38,15 @@ pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), 
             write_file(&certificate, authority.certificate().as_bytes())?;
             report(output, &certificate, "the authority's certificate: public");
             report(output, &key, "its private key: keep it off the server, and safe");
-            server(&authority, dir, "server", host, *days, output)
+            server(&authority, dir, "server", &hosts.host, term.days, output)
         }
-        CertCommand::Server { name, folder: CertFolder { dir }, host, days } => {
-            server(&read_authority(dir)?, dir, name, host, *days, output)
+        CertCommand::Server { name, folder: CertFolder { dir }, hosts, term } => {
+            server(&read_authority(dir)?, dir, name, &hosts.host, term.days, output)
         }
-        CertCommand::Client { name, folder: CertFolder { dir }, days } => {
+        CertCommand::Client { name, folder: CertFolder { dir }, term } => {
             let authority = read_authority(dir)?;
             let path = identity_path(dir, name)?;
-            let pem = authority.client(name, *days).map_err(|error| wrong(&path, &error))?;
+            let pem = authority.client(name, term.days).map_err(|error| wrong(&path, &error))?;
             write_private(&path, &pem)?;
             report(output, &path, "the client's --identity: give it to the client alone");
             Ok(())

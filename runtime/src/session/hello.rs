@@ -1,8 +1,8 @@
 //! The first message of either party: what the client wants, and whether the server does it.
 //!
 //! `magic (8) | protocol version u32 | role u8 | modes u24 | plan digest (32) | nonce (32) | inferences u32 |
-//! binding (32) | verdict u32 | retry after u32`, integers little endian, both ways. `modes` has a bit for each
-//! [`Mode`]: the client's own, and the server's all that it does; one more asks for a plan itself. The client
+//! binding (32) | verdict u32 | retry after u32`, integers little endian, both ways. `modes` has the bit of the
+//! client's [`Mode`], or one that asks for a plan itself; a server that serves it repeats them. The client
 //! is first, because the server decides by what it says. The hash of the two names the session; the binding in
 //! them ties it to the encrypted connection that both parties see, so that nobody can be between.
 
@@ -132,6 +132,13 @@ pub(super) fn greet(channel: &mut Channel, wish: Wish) -> Result<Handshake, RunE
     if let Some(refusal) = Refusal::decode(answer.verdict, answer.retry_after_s)? {
         return Err(RunError::Refused { refusal, plan });
     }
+    answer.check_content()?;
+    if answer.nonce == hello.nonce {
+        return Err(malformed("the server's nonce is the client's"));
+    }
+    if answer.modes != modes {
+        return Err(malformed("the server answers for another kind of session"));
+    }
     if answer.plan != plan && !matches!(wish, Wish::Plan(_)) {
         return Err(malformed("the server answers for another plan"));
     }
@@ -183,6 +190,7 @@ impl Caller {
             }
         };
         hello.check_peer(Role::Client, &channel)?;
+        hello.check_content()?;
         let wish = if hello.modes == ASKS_FOR_PLAN {
             Wish::Plan(hello.plan)
         } else {
@@ -336,6 +344,17 @@ impl Hello {
                     .to_owned(),
                 remedy: "let nothing on the way end TLS; a load balancer must pass TCP through",
             });
+        }
+        Ok(())
+    }
+
+    /// Checks what every hello has that refuses nothing.
+    fn check_content(&self) -> Result<(), RunError> {
+        if (self.verdict, self.retry_after_s) != (0, 0) {
+            return Err(malformed("a hello refuses and does not"));
+        }
+        if self.nonce == [0; 32] {
+            return Err(malformed("a hello has no nonce"));
         }
         Ok(())
     }

@@ -142,16 +142,24 @@ fn a_plan_given_as_weights() {
 #[test]
 fn an_input_of_the_wrong_shape() {
     let files = Files::new();
-    let mut npy = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
-    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (27, 28), }";
-    npy.extend(format!("{header:<117}\n").bytes());
-    npy.extend([0; 27 * 28]);
-    let input = files.write("small.npy", &npy);
     let plan = files.path("plan.heq");
-    let local = [&word("--role"), &word("local"), &word("--plan"), &plan, &word("--input"), &input];
-    check_fails(heq_run, &local, Code::WrongInput, "small.npy");
-    let simulate = [&word("simulate"), &plan, &word("--input"), &input];
-    check_fails(heqc, &simulate, Code::WrongInput, "small.npy");
+    let most = u64::MAX;
+    for (shape, code) in [
+        ("(27, 28)".to_owned(), Code::WrongInput),
+        (format!("({}, 28)", 1_u64 << 63), Code::TooLarge),
+        (format!("({most}, {most})"), Code::TooLarge),
+    ] {
+        let mut npy = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
+        npy.extend(format!("{header:<117}\n").bytes());
+        npy.extend([0; 27 * 28]);
+        let input = files.write("small.npy", &npy);
+        let local =
+            [&word("--role"), &word("local"), &word("--plan"), &plan, &word("--input"), &input];
+        check_fails(heq_run, &local, code, "small.npy");
+        let simulate = [&word("simulate"), &plan, &word("--input"), &input];
+        check_fails(heqc, &simulate, code, "small.npy");
+    }
 }
 
 #[test]

@@ -6,6 +6,10 @@
     reason = "clippy exempts test functions, not their helpers"
 )]
 
+mod by_hand;
+mod cases;
 mod files;
+mod messages;
 mod peers;
 mod plans;
+mod service;

@@ -4,7 +4,8 @@ use heq_ir::geometry::{Chw, Window};
 use heq_ir::integer::{InputElement, ValueId};
 use heq_ir::params::{KeySwitchSpec, RlweSpec};
 use heq_ir::plan::codec::{
-    CodecError, HEADER_BYTES, decode_plan, decode_weights, encode_plan, encode_weights,
+    CodecError, HEADER_BYTES, MAX_WEIGHTS_BYTES, decode_plan, decode_weights, encode_plan,
+    encode_weights,
 };
 use heq_ir::plan::weights::ServerWeights;
 use heq_ir::plan::{AccStrategy, Calibration, LayerKind, ObservedSum, OtExtension, PlanSpec};
@@ -328,7 +329,19 @@ fn plans_cut_anywhere_are_refused() {
     let mut long = whole.clone();
     long.push(0);
     assert!(matches!(decode_plan(&long), Err(CodecError::Length { .. })));
-    let mut huge = whole;
-    huge[12..20].copy_from_slice(&u64::MAX.to_le_bytes());
-    assert!(matches!(decode_plan(&huge), Err(CodecError::TooLarge { .. })));
+    let weights = encode_weights(compiled_lenet(AccStrategy::WeightAware).weights.spec()).unwrap();
+    let mut huge = [whole, weights];
+    for length in [1 << 31, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX] {
+        huge.iter_mut().for_each(|file| file[12..20].copy_from_slice(&length.to_le_bytes()));
+        let [plan, weights] = &huge;
+        assert!(matches!(decode_plan(plan), Err(CodecError::TooLarge { .. })), "{length}");
+        let refused = decode_weights(weights);
+        let is_within = length <= MAX_WEIGHTS_BYTES as u64;
+        let is_due = match refused {
+            Err(CodecError::TooLarge { .. }) => !is_within,
+            Err(CodecError::Length { .. }) => is_within,
+            _ => false,
+        };
+        assert!(is_due, "{length}: {refused:?}");
+    }
 }

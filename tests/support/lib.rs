@@ -3,12 +3,14 @@
 //! Functions here panic when a test cannot go on; nothing but tests depends on this crate.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
 
+pub mod between;
 pub mod fuzz;
 pub mod layer;
 pub mod models;
 pub mod onnx;
 pub mod server;
 pub mod table;
+pub mod toy;
 
 use heq_compiler::compile::{CompileOptions, compile};
 use heq_compiler::lower::plan::{Compiled, PlanOptions};

@@ -143,13 +143,17 @@ impl Parties {
     }
 
     /// Serves who is at the other end of `channel`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// As [`run_server`].
     pub fn serve(&self, channel: Channel) -> Ended {
         run_server(&self.plans[1], &self.weights, None, channel).map(|_| Vec::new())
     }
 
     /// Runs the client with whoever is at the other end of `channel`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// As [`run_client`].
     pub fn ask(&self, channel: Channel) -> Ended {
         run_client(&self.plans[0], channel, &self.samples).map(|(outputs, _)| outputs)
     }
@@ -227,8 +231,7 @@ impl Parties {
         let [client, server] = self.run([keep(0), keep(1)], HANG).unwrap();
         assert_eq!(client.unwrap(), self.expected);
         server.unwrap();
-        let recording = kept.lock().unwrap().clone();
-        recording
+        kept.lock().unwrap().clone()
     }
 }
 

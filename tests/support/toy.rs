@@ -105,9 +105,9 @@ pub fn every_message(ot: OtExtension) -> (Plan, ServerWeights) {
     let mut spec = compiled.plan.spec().clone();
     let key_switch = Some(KeySwitchSpec { special_bits: 17, digits: 2 });
     spec.rlwe = vec![spec.rlwe[0], RlweSpec { key_switch, ..RlweSpec::new(2048, 36) }];
-    let mut choices = spec.layers.iter_mut().filter_map(|layer| match &mut layer.kind {
-        LayerKind::Linear { choice, .. } => Some(choice),
-        _ => None,
+    let mut choices = spec.layers.iter_mut().filter_map(|layer| {
+        let LayerKind::Linear { choice, .. } = &mut layer.kind else { return None };
+        Some(choice)
     });
     choices.next().unwrap().tile.planes = 1;
     let last = choices.next().unwrap();

@@ -1,5 +1,7 @@
 //! Words of any width as bytes, without gaps: the form of polynomials and corrections on the wire.
 
+use heq_mutation::broken;
+
 /// A message has another length than its contents take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message of {found} bytes where {expected} were due")]
@@ -100,7 +102,13 @@ fn unpack<W: TryFrom<u128> + Default>(
     count: usize,
 ) -> Result<Vec<W>, LengthError> {
     let expected = (count * bits as usize).div_ceil(8);
-    if bytes.len() != expected {
+    let is_wrong = bytes.len() != expected;
+    if is_wrong
+        && !broken!(
+            "packed words may have any length",
+            "heq-he linear malformed_messages_are_refused"
+        )
+    {
         return Err(LengthError { expected, found: bytes.len() });
     }
     let (lower, upper) = halves(bits);

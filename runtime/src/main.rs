@@ -4,6 +4,10 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if heq_mutation::ENABLED {
+        eprintln!("error: built with rules of the protocol that tests can break: build it again");
+        return ExitCode::FAILURE;
+    }
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let is_terminal = err.is_terminal();
     let status = heq_runtime::cli::run(std::env::args_os(), &mut out, &mut err, is_terminal);

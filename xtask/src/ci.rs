@@ -3,6 +3,7 @@
 //! A failing step does not hide what the later ones would find.
 
 use crate::error::TaskError;
+use crate::mutate::mutate;
 use crate::run::{cargo, run};
 use crate::tidy::tidy;
 use std::io::Write;
@@ -60,6 +61,9 @@ pub(crate) fn ci(out: &mut dyn Write) -> Result<(), TaskError> {
     let start = Instant::now();
     writeln!(out, "$ cargo xtask tidy")?;
     record("tidy", start, tidy(out));
+    let start = Instant::now();
+    writeln!(out, "$ cargo xtask mutate")?;
+    record("mutate", start, mutate(&[], out));
     write!(out, "\n{summary}")?;
     if failed.is_empty() {
         return Ok(());

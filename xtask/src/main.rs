@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod error;
+mod mutate;
 mod picture;
 mod report_page;
 mod run;
@@ -33,6 +34,9 @@ const TASKS: &str = "cargo xtask TASK
          time, bytes on disk; networks from HEQ_MODELS; --write as above
   ci     everything that must hold before a change is merged: format, lints, tests, docs, tidy
   demo   compiles the example network and classifies a digit, server and client apart
+  mutate [PART...]
+         breaks every rule of the protocol, or those with a PART in their statement, one after the
+         other, and fails if the test that is named beside one does not notice
   report-page [MODEL.onnx...]
          the HTML reports of the examples and of these models in headless Chromium at 1280 and 800
          pixels: fails if anything does not fit, and leaves pictures in target/report-page
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         ["bench", ref rest @ ..] => bench::bench(rest, &mut std::io::stderr()),
         ["ci"] => ci::ci(out),
         ["demo"] => demo::demo(out),
+        ["mutate", ref parts @ ..] => mutate::mutate(parts, out),
         ["report-page", ref models @ ..] => report_page::report_page(models, out),
         ["tidy"] => tidy::tidy(out),
         _ => Err(TaskError::Usage { given: arguments.join(" ") }),

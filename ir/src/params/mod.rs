@@ -9,6 +9,7 @@ pub mod noise;
 mod prime;
 pub mod security;
 
+use heq_mutation::broken;
 use prime::largest_ntt_prime;
 use security::max_modulus_bits;
 use serde::{Deserialize, Serialize};
@@ -134,7 +135,13 @@ impl RlweParams {
             max_modulus_bits(ring_degree).ok_or(ParamsError::RingDegree { ring_degree })?;
         let special_bits = key_switch.map_or(0, |key_switch| key_switch.special_bits);
         let key_bits = modulus_bits.saturating_add(special_bits);
-        if key_bits > max_bits {
+        let is_wide = key_bits > max_bits;
+        if is_wide
+            && !broken!(
+                "moduli may be wider than the security table says",
+                "heq-ir lib the_security_table_has_no_way_round"
+            )
+        {
             return Err(ParamsError::Insecure { ring_degree, modulus_bits: key_bits, max_bits });
         }
         let unusable = ParamsError::ModulusBits { modulus_bits };

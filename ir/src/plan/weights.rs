@@ -8,6 +8,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::integer::IntRange;
 use crate::layout::{LayoutCounts, WeightPlacer};
 use crate::secure::{Domain, Packing, max_multiplier, max_weight};
+use heq_mutation::broken;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -88,7 +89,13 @@ impl ServerWeights {
     /// A diagnostic with [`Code::WeightsOfAnotherPlan`] if the digest differs, and with
     /// [`Code::PlanRejected`] if a number, width or norm is not what the plan says.
     pub fn check(spec: WeightsSpec, plan: &Plan, file: &str) -> Result<Self, Diagnostic> {
-        if spec.plan != plan.digest() {
+        let is_other = spec.plan != plan.digest();
+        if is_other
+            && !broken!(
+                "weights of any plan are taken",
+                "heq-tests adversarial weights_of_another_plan"
+            )
+        {
             return Err(Diagnostic::new(
                 Code::WeightsOfAnotherPlan,
                 file,
@@ -194,13 +201,26 @@ impl LinearWeights {
         {
             return Err("a weight or multiplier exceeds the width in the plan");
         }
-        if self.norm_squared(step) > f64::from(step.choice.weight_norm_squared_log2).exp2() {
+        let bound = f64::from(step.choice.weight_norm_squared_log2).exp2();
+        let is_large = self.norm_squared(step) > bound;
+        if is_large
+            && !broken!(
+                "weights may have any norm",
+                "heq-tests leakage weights_above_the_bound_of_the_plan_are_refused"
+            )
+        {
             return Err("the weights' norm exceeds the bound that the plan's noise rests on");
         }
         let Some(Domain::Client { range } | Domain::Arithmetic { range, .. }) = operand else {
             return Err("the operand has no range");
         };
-        if !self.fit_fields(step, range) {
+        let fits = self.fit_fields(step, range);
+        if !fits
+            && !broken!(
+                "sums may leave their fields",
+                "heq-runtime session weights_whose_sums_leave_their_fields_are_refused"
+            )
+        {
             return Err("sums of products exceed the fields of their coefficients");
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The typing rule: which step may read which values, and what comes out.
 
+mod range;
+
 use super::{CombineOp, CombineTerm, Domain, LinearOp, MAX_FIELDS, Packing, SecureOp, ValueType};
 use crate::geometry::{Chw, Window};
 use crate::integer::{IntRange, ScaledTerm, View};
@@ -7,6 +9,8 @@ use crate::protocol::requantize::RequantizeWidths;
 use crate::protocol::table::TableWidths;
 use crate::protocol::top;
 use crate::rounding::EarlyRounding;
+use heq_mutation::broken;
+use range::{highest, sum_range, union, with_zero};
 
 /// Widest share that words of 64 bits leave room for, guard bits included.
 pub const MAX_SHARE_BITS: u32 = 48;
@@ -188,6 +192,22 @@ impl Rules {
                 };
                 self.top(k, shape)
             }
+            (SecureOp::MaxPool { .. }, _)
+                if broken!(
+                    "any step may read accumulators",
+                    "heq-ir lib what_must_not_be_read_is_refused"
+                ) =>
+            {
+                Ok(ValueType { shape, domain })
+            }
+            (SecureOp::Open, _)
+                if broken!(
+                    "rounded accumulators may be opened",
+                    "heq-ir lib what_must_not_be_read_is_refused"
+                ) =>
+            {
+                Ok(ValueType { shape, domain: Domain::Revealed })
+            }
             _ => Err(self.domain(domain)),
         }
     }
@@ -286,8 +306,13 @@ impl Rules {
             guard_bits <= MAX_GUARD_BITS && word_bits.is_some_and(|bits| bits <= MAX_SHARE_BITS),
             "the accumulator is too wide",
         )?;
+        let has_room = (max_delta == 0) == (guard_bits == 0) && max_delta < 1 << guard_bits;
         self.require(
-            (max_delta == 0) == (guard_bits == 0) && max_delta < 1 << guard_bits,
+            has_room
+                || broken!(
+                    "guard bits need no room for delta",
+                    "heq-ir lib what_must_not_be_read_is_refused"
+                ),
             "guard bits do not fit the number of accumulators",
         )?;
         Ok(match guard_bits {
@@ -459,41 +484,6 @@ impl Rules {
         }
         Ok(result)
     }
-}
-
-fn union(a: IntRange, b: IntRange) -> IntRange {
-    IntRange { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }
-}
-
-fn with_zero(range: IntRange) -> IntRange {
-    union(range, IntRange { lo: 0, hi: 0 })
-}
-
-/// The values of a sum without accumulators.
-fn sum_range(op: &CombineOp, operands: &[ValueType]) -> IntRange {
-    let start = IntRange { lo: op.constant, hi: op.constant };
-    op.terms.iter().zip(operands).fold(start, |sum, (term, operand)| {
-        let (
-            CombineTerm::Scaled(term),
-            Domain::Client { range } | Domain::Arithmetic { range, .. },
-        ) = (term, operand.domain)
-        else {
-            return sum;
-        };
-        let area = i64::try_from(term.window.kernel[0] * term.window.kernel[1]).unwrap_or(i64::MAX);
-        let may_pad = term.window.pads != [0; 4];
-        let range = if may_pad { with_zero(range) } else { range };
-        let ends = [range.lo, range.hi].map(|x| x.saturating_mul(area).saturating_mul(term.factor));
-        IntRange {
-            lo: sum.lo.saturating_add(ends[0].min(ends[1])),
-            hi: sum.hi.saturating_add(ends[0].max(ends[1])),
-        }
-    })
-}
-
-/// The largest value that `bits` bits above `lo` hold.
-fn highest(bits: u32, lo: i64) -> i64 {
-    lo.saturating_add((1 << bits.min(62)) - 1)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::simd::vectorised;
 use crate::wire::{Window, decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
 use heq_ir::params::noise::{ERROR_VARIANCE, KEY_REJECTION_FACTOR};
+use heq_mutation::broken;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -38,7 +39,10 @@ impl SecretKey {
         let n = ring.params().ring_degree();
         let mut stream = Stream::secret(rng);
         let secret = draw_below(2.0 / 3.0 * n as f64, || stream.ternary(n));
-        let errors = draw_below(ERROR_VARIANCE * n as f64, || stream.errors(n));
+        let mut errors = draw_below(ERROR_VARIANCE * n as f64, || stream.errors(n));
+        if broken!("the zero key has no errors", "heq-he lib every_sample_has_errors_of_its_own") {
+            errors.fill(0);
+        }
         let key = Self { secret: ring.extended_basis().evaluate_signed(&secret) };
         let mut b = key.times_secret(ring.basis(), &ring.evaluate_uniform(a_prime));
         ring.basis().inverse(&mut b);
@@ -77,7 +81,13 @@ impl SecretKey {
         let randomness = key_randomness(basis, seed, params.digits);
         let mut message = Vec::new();
         for (digit, a) in (0..).zip(randomness.chunks(basis.polynomial_words())) {
-            let errors = draw_below(ERROR_VARIANCE * n as f64, || stream.errors(n));
+            let mut errors = draw_below(ERROR_VARIANCE * n as f64, || stream.errors(n));
+            if broken!(
+                "Galois keys have no errors",
+                "heq-he lib every_sample_has_errors_of_its_own"
+            ) {
+                errors.fill(0);
+            }
             let mut b = Zeroizing::new(basis.evaluate_signed(&errors));
             let product = self.times_secret(basis, a);
             for (modulus, limb) in basis.places() {
@@ -123,7 +133,16 @@ impl SecretKey {
         let mut stream = Stream::secret(rng);
         let mut c0 = self.times_secret(basis, &ring.evaluate_uniform(seed));
         basis.inverse(&mut c0);
-        let errors = stream.errors(window.len());
+        let mut errors = stream.errors(window.len());
+        if broken!("requests have no errors", "heq-he lib every_sample_has_errors_of_its_own") {
+            errors.fill(0);
+        }
+        if broken!(
+            "requests do not contain the secret",
+            "heq-tests leakage requests_are_uniform_whatever_the_input_is"
+        ) {
+            c0.fill(0);
+        }
         let mut rest = errors.as_slice();
         for range in window.ranges() {
             let (part, others) = rest.split_at(range.len());
@@ -179,8 +198,28 @@ fn draw_below(mean: f64, mut draw: impl FnMut() -> Zeroizing<Vec<i64>>) -> Zeroi
     let limit = (KEY_REJECTION_FACTOR * mean) as i64;
     loop {
         let polynomial = draw();
-        if polynomial.iter().map(|coefficient| coefficient * coefficient).sum::<i64>() <= limit {
+        let norm = polynomial.iter().map(|coefficient| coefficient * coefficient).sum::<i64>();
+        if norm <= limit
+            || broken!(
+                "keys of any norm are taken",
+                "heq-he lib draws_above_the_bound_are_thrown_away"
+            )
+        {
             return polynomial;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_above_the_bound_are_thrown_away() {
+        let mut draws = [3, 2, 1].into_iter();
+        let draw = || Zeroizing::new(vec![draws.next().unwrap(); 4]);
+        // 4 * 2^2 is 1.1 times the mean and no more.
+        assert_eq!(*draw_below(16.0 / KEY_REJECTION_FACTOR + 0.1, draw), [2; 4]);
+        assert_eq!(draws.next(), Some(1));
     }
 }

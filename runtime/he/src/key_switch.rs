@@ -14,6 +14,7 @@ use crate::simd::vectorised;
 use crate::{HeError, Ring};
 use heq_ir::packing::{LengthError, pack_bits, unpack_bits};
 use heq_ir::params::KeySwitchParams;
+use heq_mutation::broken;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Widest digit that is computed with in words.
@@ -50,7 +51,13 @@ impl GaloisKey {
         let mut randomness = key_randomness(basis, seed, params.digits);
         let length = key_bytes(basis);
         let expected = length * params.digits as usize;
-        if message.len() != expected {
+        let is_wrong = message.len() != expected;
+        if is_wrong
+            && !broken!(
+                "Galois keys may have any length",
+                "heq-he linear malformed_messages_are_refused"
+            )
+        {
             return Err(HeError::MessageLength(LengthError { expected, found: message.len() }));
         }
         let parts = message.chunks(length).zip(randomness.chunks_mut(basis.polynomial_words()));
@@ -131,7 +138,13 @@ fn decode_evaluations(basis: Basis<'_>, bytes: &[u8]) -> Result<Vec<u64>, HeErro
         let length = (basis.ring_degree() * bits as usize / 8).min(rest.len());
         let (limb, others) = rest.split_at(length);
         let limb = unpack_bits(limb, bits, basis.ring_degree())?;
-        if let Some(index) = limb.iter().position(|&value| value >= modulus.value()) {
+        let wrong = limb.iter().position(|&value| value >= modulus.value());
+        if let Some(index) = wrong
+            && !broken!(
+                "evaluations of keys may be any words",
+                "heq-he linear malformed_messages_are_refused"
+            )
+        {
             return Err(HeError::Residue { index });
         }
         values.extend(limb);

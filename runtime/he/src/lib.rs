@@ -14,13 +14,14 @@ mod ifma;
 mod key_switch;
 mod merge;
 mod modulus;
-mod mutation;
 mod narrow;
 mod ntt;
 mod operations;
 pub mod product;
 mod ring;
 pub mod sampling;
+#[cfg(test)]
+mod secrecy;
 pub mod server;
 mod share;
 pub mod simd;

@@ -10,6 +10,7 @@ use crate::simd::vectorised;
 use aes::Aes128Enc;
 use aes::cipher::{BlockEncrypt, KeyInit};
 use heq_ir::params::noise::ERROR_COINS;
+use heq_mutation::broken;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
@@ -26,6 +27,21 @@ impl Seed {
     /// of `purpose`. Distinct purposes and indices give independent seeds.
     #[must_use]
     pub fn derive(owner: &[u8; 32], purpose: &str, index: u64) -> Self {
+        let unnamed = broken!(
+            "seeds do not depend on their purpose",
+            "heq-he lib seeds_are_separated_by_every_part"
+        );
+        let uncounted = broken!(
+            "seeds do not depend on their number",
+            "heq-he lib seeds_are_separated_by_every_part"
+        );
+        let unowned = broken!(
+            "seeds do not depend on their owner",
+            "heq-he lib seeds_are_separated_by_every_part"
+        );
+        let purpose = if unnamed { "" } else { purpose };
+        let index = if uncounted { 0 } else { index };
+        let owner = if unowned { &[0; 32] } else { owner };
         let hash = Sha256::new()
             .chain_update(b"heq/1/seed/")
             .chain_update((purpose.len() as u64).to_le_bytes())
@@ -87,6 +103,12 @@ impl Stream {
     pub(crate) fn secret<R: CryptoRng>(rng: &mut R) -> Self {
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *seed);
+        if broken!(
+            "secret streams are equal",
+            "heq-he lib equal_responses_look_different_by_fresh_encryptions_of_zero, heq-tests leakage masks_and_seeds_of_a_run_are_distinct"
+        ) {
+            seed.fill(0);
+        }
         Self::new(&seed)
     }
 
@@ -94,7 +116,9 @@ impl Stream {
     fn refill(&mut self) -> &[u64; BLOCK_WORDS] {
         for block in &mut self.blocks {
             *block = self.counter.to_le_bytes().into();
-            self.counter = self.counter.wrapping_add(1);
+            let repeats =
+                broken!("streams repeat a block", "heq-he lib no_word_is_handed_out_twice");
+            self.counter = self.counter.wrapping_add(u128::from(!repeats));
         }
         self.cipher.encrypt_blocks(&mut self.blocks);
         for (words, block) in self.words.chunks_exact_mut(2).zip(&self.blocks) {
@@ -146,12 +170,19 @@ impl Stream {
 
     /// Coefficients uniform in `{-1, 0, 1}`; the bias of the 62-bit draws is below 2^-61.
     pub(crate) fn ternary(&mut self, count: usize) -> Zeroizing<Vec<i64>> {
+        if broken!("ternary secrets are zero", "heq-he lib moments_are_those_of_the_distributions")
+        {
+            return Zeroizing::new(vec![0; count]);
+        }
         self.map(count, |word| ((3 * (word >> 2)) >> 62).cast_signed() - 1)
     }
 
     /// Error coefficients: centred binomial of [`ERROR_COINS`] coin pairs. The difference of two sums
     /// of coins is distributed as the sum of all of them less its mean.
     pub(crate) fn errors(&mut self, count: usize) -> Zeroizing<Vec<i64>> {
+        if broken!("errors are zero", "heq-he lib moments_are_those_of_the_distributions") {
+            return Zeroizing::new(vec![0; count]);
+        }
         let mask = (1_u64 << (2 * ERROR_COINS)) - 1;
         self.map(count, |word| i64::from((word & mask).count_ones()) - i64::from(ERROR_COINS))
     }

@@ -4,12 +4,12 @@
 
 use crate::key_switch::GaloisKey;
 use crate::merge::{Tree, add, double};
-use crate::mutation::Mutation;
 use crate::sampling::{Seed, Stream};
 use crate::share::Party;
 use crate::simd::vectorised;
 use crate::wire::{Window, decode_residues, encode_residues};
 use crate::{HeError, Ring, share};
+use heq_mutation::broken;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -166,7 +166,14 @@ impl ServerKeys {
             });
         }
         let shares = share::shares(ring, &c0, coefficients, word_bits, Party::Server);
-        Ok((encode_residues(ring, &c1, Window::whole(ring), drop_bits), shares))
+        let mut message = encode_residues(ring, &c1, Window::whole(ring), drop_bits);
+        if broken!(
+            "responses carry C0 along",
+            "heq-he linear shares_sum_to_the_product_with_guard_bits"
+        ) {
+            message.extend(encode_residues(ring, &c0, Window::whole(ring), drop_bits));
+        }
+        Ok((message, shares))
     }
 }
 
@@ -183,14 +190,30 @@ impl ZeroMask {
         let n = ring.params().ring_degree();
         let u = ring.basis().evaluate_signed(&stream.ternary(n));
         let mut mask = Self { u: Zeroizing::new(u), e1: stream.errors(n) };
-        if Mutation::NoZeroEncryption.is_active() {
+        if broken!(
+            "responses have no encryption of zero",
+            "heq-he lib weights_stay_hidden_by_the_encryption_of_zero, heq-tests leakage responses_are_uniform_whatever_the_weights_are"
+        ) {
+            mask.u.fill(0);
             mask.e1.fill(0);
         }
-        if Mutation::NoZeroEncryption.is_active() || Mutation::NoMaskSecret.is_active() {
+        if broken!(
+            "encryptions of zero have no secret",
+            "heq-he lib equal_responses_look_different_by_fresh_encryptions_of_zero"
+        ) {
             mask.u.fill(0);
         }
-        if Mutation::ReusedMaskSecret.is_active() {
+        if broken!(
+            "encryptions of zero share a secret",
+            "heq-tests leakage responses_are_uniform_whatever_the_weights_are"
+        ) {
             mask.u.fill(1);
+        }
+        if broken!(
+            "encryptions of zero have no errors",
+            "heq-he lib encryptions_of_zero_have_errors"
+        ) {
+            mask.e1.fill(0);
         }
         mask
     }

@@ -12,6 +12,7 @@
 use crate::Ring;
 use crate::narrow::IntegerModulus;
 use crate::sampling::Stream;
+use heq_mutation::broken;
 
 /// Adds `q*m / 2^bits`, rounded at random, to the residues of every coefficient in `elements`, which
 /// are `(coefficient, m)` with `m < 2^bits`.
@@ -75,6 +76,8 @@ fn collect(ring: &Ring, shares: impl Iterator<Item = u64>) -> Vec<u64> {
 /// `random` is uniform. The error has mean zero and variance at most 1/4.
 #[inline]
 fn encode<M: IntegerModulus>(m: u64, bits: u32, modulus: &M, random: u64) -> M::Integer {
+    let is_broken = broken!("shares are encoded rounded down", "heq-he lib encoding_has_no_bias");
+    let random = if is_broken { 0 } else { random };
     modulus.scale(m, random & mask(bits), bits)
 }
 
@@ -83,9 +86,13 @@ fn encode<M: IntegerModulus>(m: u64, bits: u32, modulus: &M, random: u64) -> M::
 #[inline]
 fn round<M: IntegerModulus>(value: M::Integer, bits: u32, modulus: &M, party: Party) -> u64 {
     let (quotient, has_half) = modulus.divide_shifted(value, bits);
+    let is_broken = broken!(
+        "the server rounds without the offset",
+        "heq-he lib shares_of_a_noisy_value_sum_to_it"
+    );
     let centre = match party {
-        Party::Client => 0,
-        Party::Server => 1 + u64::from(has_half),
+        Party::Server if !is_broken => 1 + u64::from(has_half),
+        Party::Client | Party::Server => 0,
     };
     quotient.wrapping_add(centre) & mask(bits)
 }

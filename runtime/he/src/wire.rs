@@ -4,11 +4,11 @@
 //! fair coin, so that the error has mean zero: rounding half up has a bias that weights of equal sign
 //! add up.
 
-use crate::mutation::Mutation;
 use crate::sampling::Stream;
 use crate::simd::vectorised;
 use crate::{HeError, Ring};
 use heq_ir::packing::{pack_bits, unpack_bits, unpack_wide_bits};
+use heq_mutation::broken;
 use rand_core::CryptoRng;
 use std::ops::Range;
 
@@ -90,7 +90,13 @@ pub(crate) fn decode_residues<R: CryptoRng>(
         let q = modulus.value();
         let mut words = unpack_bits(bytes, bits, window.length)?;
         vectorised(|| words.iter_mut().for_each(|word| *word <<= drop_bits));
-        if vectorised(|| words.iter().fold(false, |any, &word| any | (word >= q))) {
+        let is_wrong = vectorised(|| words.iter().fold(false, |any, &word| any | (word >= q)));
+        if is_wrong
+            && !broken!(
+                "residues of one prime may be any words",
+                "heq-he lib residues_not_below_the_modulus_are_refused"
+            )
+        {
             let index = words.iter().position(|&word| word >= q).unwrap_or(0);
             return Err(HeError::Residue { index });
         }
@@ -113,7 +119,13 @@ pub(crate) fn decode_residues<R: CryptoRng>(
         let (middle, coins) = (1_u128 << drop_bits >> 1, toss(drop_bits, &mut coins));
         for (place, word) in words.iter().enumerate() {
             let (index, floor) = (first + place, word << drop_bits);
-            if floor >= ring.modulus.value() {
+            let is_wrong = floor >= ring.modulus.value();
+            if is_wrong
+                && !broken!(
+                    "residues of several primes may be any words",
+                    "heq-he lib residues_not_below_the_modulus_are_refused"
+                )
+            {
                 return Err(HeError::Residue { index });
             }
             let rebuilt = floor + middle - u128::from(coins >> place & 1);
@@ -128,7 +140,13 @@ pub(crate) fn decode_residues<R: CryptoRng>(
 
 /// 64 fair coins, or zeros if no bits were dropped.
 fn toss(drop_bits: u32, stream: &mut Stream) -> u64 {
-    if drop_bits == 0 || Mutation::TiesUpward.is_active() { 0 } else { stream.next_word() }
+    if broken!(
+        "dropped bits are rebuilt upward",
+        "heq-he lib noise_has_mean_zero_by_ties_broken_at_random, heq-tests leakage noise_stays_within_the_bound_whatever_the_weights_are"
+    ) {
+        return 0;
+    }
+    if drop_bits == 0 { 0 } else { stream.next_word() }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::flight::FlightClock;
 use crate::frame;
 use crate::meter::Meter;
 use crate::tls::{BINDING_BYTES, Peer};
+use heq_mutation::broken;
 use std::sync::{Arc, Weak};
 
 /// A two-party channel of messages whose lengths both parties know.
@@ -97,6 +98,15 @@ impl Channel {
     pub fn send(&mut self, payload: &[u8]) -> Result<(), NetError> {
         self.fail_once(|channel| {
             let stamp = channel.clock.sent().map_err(|error| channel.connection.fail(error))?;
+            let is_odd = payload.last().is_some_and(|last| last & 1 == 1);
+            if is_odd
+                && broken!(
+                    "frames depend on what they hold",
+                    "heq-tests leakage frames_are_those_of_the_plan_whatever_it_computes"
+                )
+            {
+                channel.connection.send(frame::heartbeat())?;
+            }
             let mut rest = payload;
             for length in frame::payload_lengths(payload.len()) {
                 let (part, tail) = rest.split_at(length);

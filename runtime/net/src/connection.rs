@@ -11,6 +11,7 @@
 use crate::error::{Blame, NetError};
 use crate::frame::{FrameHeader, HEADER_BYTES, HEARTBEAT_LANE, MAX_LANES, MAX_PAYLOAD_BYTES};
 use crate::tls::{BINDING_BYTES, Peer};
+use heq_mutation::broken;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -324,7 +325,13 @@ impl Connection {
         if found > MAX_PAYLOAD_BYTES {
             return Err(NetError::UnexpectedLength { expected: MAX_PAYLOAD_BYTES, found });
         }
-        if lane.bytes.saturating_add(frame_bytes(header)) > lane.limit_bytes {
+        let is_flood = lane.bytes.saturating_add(frame_bytes(header)) > lane.limit_bytes;
+        if is_flood
+            && !broken!(
+                "lanes put aside any number of frames",
+                "heq-net malformed lanes_that_are_flooded"
+            )
+        {
             let limit_bytes = lane.limit_bytes;
             return Err(NetError::Flooded { lane: header.lane, limit_bytes });
         }
@@ -346,5 +353,13 @@ fn frame_bytes(header: FrameHeader) -> u64 {
 
 fn check_length(header: FrameHeader, expected: usize) -> Result<(), NetError> {
     let found = header.payload_bytes as usize;
-    if found == expected { Ok(()) } else { Err(NetError::UnexpectedLength { expected, found }) }
+    let is_any = broken!(
+        "frames may have any length",
+        "heq-net malformed lengths_other_than_the_expected_one"
+    );
+    if found == expected || is_any {
+        Ok(())
+    } else {
+        Err(NetError::UnexpectedLength { expected, found })
+    }
 }

@@ -13,6 +13,7 @@
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{Identity, IsIdentity};
+use heq_mutation::broken;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable};
@@ -54,7 +55,15 @@ impl Element {
         let invalid = OtError::InvalidPoint { index };
         let Ok(encoding) = CompressedRistretto::from_slice(bytes) else { return Err(invalid) };
         match encoding.decompress() {
-            Some(point) if !point.is_identity() => Ok(Self { point, encoding }),
+            Some(point)
+                if !point.is_identity()
+                    || broken!(
+                        "the identity is taken for a point",
+                        "heq-ot lib bad_points_are_refused"
+                    ) =>
+            {
+                Ok(Self { point, encoding })
+            }
             _ => Err(invalid),
         }
     }
@@ -172,7 +181,13 @@ pub fn choose<R: CryptoRng + ?Sized>(
     let mut points = Vec::with_capacity(choices.len());
     for (i, choice) in choices.iter().enumerate() {
         let choice = Choice::from(u8::from(choice));
-        let secret = random_scalar(rng);
+        let mut secret = random_scalar(rng);
+        if broken!(
+            "points of base OTs are not blinded",
+            "heq-ot lib points_of_equal_choices_differ"
+        ) {
+            *secret = Scalar::ONE;
+        }
         let offset = Zeroizing::new(RistrettoPoint::conditional_select(
             &RistrettoPoint::identity(),
             &setup.a.point,
@@ -200,22 +215,47 @@ struct KeyContext {
 
 impl KeyContext {
     fn new(session: &SessionId, tag: u8, a: &Element) -> Self {
+        let any_session = broken!(
+            "keys of base OTs do not depend on the session",
+            "heq-ot lib keys_depend_on_session_tag_index_and_points"
+        );
+        let any_tag = broken!(
+            "keys of base OTs do not depend on the tag",
+            "heq-ot lib keys_depend_on_session_tag_index_and_points"
+        );
+        let any_sender = broken!(
+            "keys of base OTs do not depend on the sender's point",
+            "heq-ot lib keys_depend_on_session_tag_index_and_points"
+        );
+        let session = if any_session { &[0; 32] } else { &session.0 };
+        let tag = if any_tag { 0 } else { tag };
+        let a = if any_sender { &[0; POINT_BYTES] } else { a.encoding.as_bytes() };
         let prefix = Sha256::new()
             .chain_update(KEY_DOMAIN)
-            .chain_update(session.0)
+            .chain_update(session)
             .chain_update([tag])
-            .chain_update(a.encoding.as_bytes());
+            .chain_update(a);
         Self { prefix }
     }
 
     /// The key of OT `index`: the first 128 bits of `SHA-256(prefix, index, B, shared)`.
     fn key(&self, index: usize, b: &CompressedRistretto, shared: &RistrettoPoint) -> Block {
+        let any_index = broken!(
+            "keys of base OTs do not depend on the index",
+            "heq-ot lib keys_depend_on_session_tag_index_and_points"
+        );
+        let any_point = broken!(
+            "keys of base OTs do not depend on the receiver's point",
+            "heq-ot lib keys_depend_on_session_tag_index_and_points"
+        );
+        let index = if any_index { 0 } else { index as u64 };
+        let b = if any_point { &[0; POINT_BYTES] } else { b.as_bytes() };
         let shared = Zeroizing::new(shared.compress().to_bytes());
         let digest = Zeroizing::new(<[u8; 32]>::from(
             self.prefix
                 .clone()
-                .chain_update((index as u64).to_le_bytes())
-                .chain_update(b.as_bytes())
+                .chain_update(index.to_le_bytes())
+                .chain_update(b)
                 .chain_update(*shared)
                 .finalize(),
         ));
@@ -260,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_depend_on_session_tag_and_index() {
+    fn keys_depend_on_session_tag_index_and_points() {
         for (session, tag) in [(SessionId([8; 32]), 0), (SESSION, 1)] {
             let (pairs, keys, _) = run(3, &session, tag);
             assert!(pairs.iter().zip(&keys).all(|(pair, key)| !pair.contains(key)));
@@ -270,6 +310,25 @@ mod tests {
         let b = Element::new(RistrettoPoint::mul_base(&Scalar::from(5_u8)));
         let pairs = sender.finish(&ReceiverChoices { b: vec![b.clone(), b] });
         assert_ne!(pairs[0], pairs[1]);
+        let [a, b, other] =
+            [2_u8, 5, 7].map(|n| Element::new(RistrettoPoint::mul_base(&Scalar::from(n))));
+        let key = |a: &Element, b: &Element| {
+            KeyContext::new(&SESSION, 0, a).key(0, &b.encoding, &other.point)
+        };
+        assert_ne!(key(&a, &b), key(&other, &b));
+        assert_ne!(key(&a, &b), key(&a, &other));
+    }
+
+    #[test]
+    fn points_of_equal_choices_differ() {
+        let mut rng = ChaCha20Rng::seed_from_u64(4);
+        let (_, setup) = Sender::new(&SESSION, 0, &mut rng);
+        let choices = ChoiceBits::from_words(vec![0b1100], 4);
+        let (_, message) = choose(&SESSION, 0, &setup, &choices, &mut rng);
+        let mut points: Vec<_> = message.b.iter().map(|b| b.encoding.to_bytes()).collect();
+        points.sort_unstable();
+        points.dedup();
+        assert_eq!(points.len(), 4);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //!
 //! Source: the tree of [GGM86, section 3], punctured as [Roy22, introduction] needs it.
 
+use heq_mutation::broken;
 use subtle::{Choice, ConditionallySelectable};
 use zeroize::Zeroizing;
 
@@ -34,6 +35,10 @@ fn sum(blocks: &[Block]) -> Block {
     blocks.iter().fold(Block::ZERO, |sum, block| sum ^ *block)
 }
 
+fn is_unmasked() -> bool {
+    broken!("sums of trees are not masked", "heq-ot lib both_sums_of_a_level_are_masked")
+}
+
 /// The `2^k` leaves of the tree of `k = base.len()` base OTs; appends its message to `message`.
 ///
 /// **Shapes**: `base: [k][2]`, out: `[2^k]`, message: `[k - 1][2]`.
@@ -46,7 +51,8 @@ pub(crate) fn all_leaves(base: &[[Block; 2]], message: &mut Vec<Block>) -> Zeroi
         for ((node, zero), one) in nodes.iter().zip(&mut *zeros).zip(&mut *ones) {
             [*zero, *one] = children(*node);
         }
-        message.extend([sum(zeros) ^ pair[0], sum(ones) ^ pair[1]]);
+        let masks = if is_unmasked() { [Block::ZERO; 2] } else { *pair };
+        message.extend([sum(zeros) ^ masks[0], sum(ones) ^ masks[1]]);
         nodes = next;
     }
     nodes
@@ -72,7 +78,8 @@ pub(crate) fn all_but_one(
             Block::conditional_swap(zero, one, *bit);
         }
         let masked = Block::conditional_select(&sums[0], &sums[1], !*bit);
-        ones[0] = masked ^ *key ^ sum(&ones[1..]);
+        let mask = if is_unmasked() { Block::ZERO } else { *key };
+        ones[0] = masked ^ mask ^ sum(&ones[1..]);
         nodes = next;
     }
     nodes
@@ -92,6 +99,26 @@ mod tests {
             node = children(node)[(x >> level) & 1];
         }
         node
+    }
+
+    /// The sums differ from those of the tree by the keys: with either of them in the clear the other party
+    /// has all leaves.
+    #[test]
+    fn both_sums_of_a_level_are_masked() {
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let base: Vec<_> =
+            (0..4).map(|_| [Block::random(&mut rng), Block::random(&mut rng)]).collect();
+        let mut message = Vec::new();
+        all_leaves(&base, &mut message);
+        for (level, sums) in (1..4).zip(message.chunks(2)) {
+            for (kind, found) in sums.iter().enumerate() {
+                let leaves =
+                    (0..1 << level).map(|x| leaf_naive(&base[..=level], kind << level | x));
+                let plain = leaves.fold(Block::ZERO, |sum, leaf| sum ^ leaf);
+                assert_ne!(*found, plain, "level {level}");
+                assert_eq!(*found ^ plain, base[level][kind], "level {level}");
+            }
+        }
     }
 
     #[test]

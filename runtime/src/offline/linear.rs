@@ -9,6 +9,7 @@ use heq_ir::integer::IntRange;
 use heq_ir::packing::{pack_bits, unpack_bits};
 use heq_ir::plan::LinearStep;
 use heq_ir::secure::Domain;
+use heq_mutation::broken;
 use heq_net::Channel;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -39,7 +40,13 @@ pub(crate) fn client(
 ) -> Result<Words, RunError> {
     let bits = step.op.acc_bits;
     let seed = layer.mask.ok_or(RunError::Internal { what: "a prepared layer has no mask" })?;
-    let r = mask_words(&seed, bits, shares.len());
+    let mut r = mask_words(&seed, bits, shares.len());
+    if broken!(
+        "prepared operands are sent bare",
+        "heq-tests leakage masked_operands_are_uniform_and_no_mask_serves_twice"
+    ) {
+        r.fill(0);
+    }
     let masked = shares.iter().zip(r.iter()).map(|(x, r)| x.wrapping_sub(*r) & mask(bits));
     channel.send(&pack_bits(masked, bits))?;
     Ok(layer.shares)

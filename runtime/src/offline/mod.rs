@@ -22,6 +22,7 @@ use crate::stock::{Ahead, Stock};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::{LinearStep, MASK_SEED_BYTES, MAX_MESSAGE_BYTES, Plan};
 use heq_ir::traffic::{RotRun, RotSender};
+use heq_mutation::broken;
 use heq_ot::{RotReceiverBatch, RotSenderBatch, RotShape};
 use rand_core::Rng;
 use std::sync::Arc;
@@ -155,7 +156,12 @@ impl Session<'_> {
         let (mask, operand) = match contribution {
             Contribution::Input(_) => {
                 let mut seed: MaskSeed = Box::new(Zeroizing::new([0; MASK_SEED_BYTES]));
-                self.rng.fill_bytes(&mut seed[..]);
+                if !broken!(
+                    "prepared layers share a mask",
+                    "heq-tests leakage masked_operands_are_uniform_and_no_mask_serves_twice"
+                ) {
+                    self.rng.fill_bytes(&mut seed[..]);
+                }
                 let operand = linear::mask_words(&seed, step.op.acc_bits, elements);
                 (Some(seed), operand)
             }

@@ -13,6 +13,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::{PREPARED_NONCE_BYTES, Plan};
+use heq_mutation::broken;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -150,6 +151,11 @@ impl Store {
     /// The server's entries for `plan`, with the weights of which `weights` is the digest.
     pub(crate) fn server(&self, plan: &Plan, weights: &[u8; 32]) -> Shelf<'_> {
         let [_, length] = plan.prepared_contents();
+        let is_any = broken!(
+            "entries of any weights are used",
+            "heq-tests offline entries_of_other_weights_are_not_used"
+        );
+        let weights = if is_any { &[0; 32] } else { weights };
         let owner = hash(&[b"heq/1/prepared/", &plan.digest().0, weights]);
         self.shelf(1, SERVER, owner, length)
     }
@@ -250,13 +256,24 @@ impl Shelf<'_> {
         let path = self.store.folder.join(self.name(stored));
         let file = File::open(&path).map_err(|error| self.store.cannot_take(&error))?;
         // Of several processes one succeeds.
-        self.store.remove(&path)?;
+        if !broken!(
+            "entries are used and not removed",
+            "heq-tests offline prepared_inferences_are_exact_and_take_what_the_plan_says"
+        ) {
+            self.store.remove(&path)?;
+        }
         let header = self.header(stored);
         SegmentReader::start(file, &self.store.cipher, &header, self.length).map_err(|_| damaged())
     }
 
     /// Removes entries that the peer has passed over.
     pub(crate) fn discard(&self, batch: BatchId, indices: Range<u64>) -> Result<(), Diagnostic> {
+        if broken!(
+            "entries that were passed over stay",
+            "heq-tests offline parties_that_hold_different_entries_use_what_both_hold"
+        ) {
+            return Ok(());
+        }
         for index in indices {
             let name = self.name(Stored { batch, index });
             self.store.remove(&self.store.folder.join(name))?;
@@ -335,7 +352,13 @@ fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Diagnostic> {
         Diagnostic::new(Code::WrongStore, shown(path), what.to_owned(), remedy.to_owned())
     };
     let bytes = Zeroizing::new(read_file(path, KEY_BYTES)?);
-    if is_open_to_others(path).map_err(|error| cannot_write(path, &error))? {
+    let is_open = is_open_to_others(path).map_err(|error| cannot_write(path, &error))?;
+    if is_open
+        && !broken!(
+            "others may read the key of a store",
+            "heq-tests offline a_store_is_its_owners_alone"
+        )
+    {
         let what = "others than its owner may read or write the key";
         return Err(wrong(what, "chmod 600 the file, and prepare anew what it protected"));
     }

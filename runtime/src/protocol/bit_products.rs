@@ -9,6 +9,7 @@ use super::sliced::{add, subtract};
 use super::{Link, Role, next_plane, shape};
 use crate::error::RunError;
 use crate::share::{Plane, read_planes};
+use heq_mutation::broken;
 
 /// Shares mod `2^w` of the products of this party's bits and the peer's, as planes, for every
 /// `(bits, w)` in `factors` of `elements` bits each; w is the same for both parties.
@@ -36,7 +37,12 @@ pub(super) fn multiply(
                 let key = link.receiver.take(shape(1, elements, *width))?;
                 let choice = Plane::from_words(key.choices(0));
                 let correction = factor.xor(&choice);
-                correction.write_to(&mut message, elements);
+                let is_bare = broken!(
+                    "the client's factors of bit products are sent bare",
+                    "heq-runtime secrecy no_sum_of_messages_shows_anything"
+                );
+                let sent = if is_bare { factor } else { &correction };
+                sent.write_to(&mut message, elements);
                 keys.push((key, choice, correction));
             }
             link.channel.send(&message)?;
@@ -61,6 +67,14 @@ pub(super) fn multiply(
             for (factor, width) in factors {
                 let key = link.sender.take(shape(1, elements, *width))?;
                 let mut correction = pads(*width, |bit| key.pads0(0, bit));
+                if broken!(
+                    "the server's factors of bit products are sent bare",
+                    "heq-runtime secrecy no_sum_of_messages_shows_anything"
+                ) {
+                    correction.iter_mut().enumerate().for_each(|(bit, plane)| {
+                        *plane = Plane::from_words(key.pads1(0, bit));
+                    });
+                }
                 add(&mut correction, 0, [], factor.clone());
                 subtract(&mut correction, 0, (0..*width as usize).map(|bit| key.pads1(0, bit)));
                 correction.iter().for_each(|plane| plane.write_to(&mut message, elements));

@@ -11,6 +11,7 @@ use super::{Link, next_plane, shape};
 use crate::error::RunError;
 use crate::share::Plane;
 use heq_ir::protocol::one_of_many_pad_bits;
+use heq_mutation::broken;
 use heq_ot::{RotSenderBatch, RotShape};
 
 /// Extent of the OTs of a batch.
@@ -30,6 +31,14 @@ impl Extent {
         let bits = u32::try_from(bits).unwrap_or(u32::MAX);
         shape(self.choice_bits as usize, self.elements, bits)
     }
+}
+
+/// Whether all keys take the same bits of a pad.
+fn has_one_slice() -> bool {
+    broken!(
+        "keys of a 1-of-many OT share a slice",
+        "heq-runtime lib receiver_has_the_chosen_key_alone"
+    )
 }
 
 /// The server's side.
@@ -58,6 +67,12 @@ impl SenderKeys {
     /// Adds its key to each of `messages`: the planes of one message after the other.
     pub(super) fn encrypt(&self, messages: &mut [Plane]) {
         let Some(batch) = &self.batch else { return };
+        if broken!(
+            "messages of a 1-of-many OT are sent bare",
+            "heq-runtime secrecy no_sum_of_messages_shows_anything, heq-tests leakage shares_and_messages_of_every_step_are_uniform"
+        ) {
+            return;
+        }
         let message_bits = self.extent.message_bits as usize;
         for (position, correction) in self.corrections.iter().enumerate() {
             let half = message_bits << position;
@@ -66,6 +81,7 @@ impl SenderKeys {
             for pair in messages.chunks_exact_mut(2 * half) {
                 let (lower, upper) = pair.split_at_mut(half);
                 for ((a, b), bit) in lower.iter_mut().zip(upper).zip(&mut bits) {
+                    let bit = if has_one_slice() { bit % message_bits } else { bit };
                     let pads = batch.pads0(position, bit).iter().zip(batch.pads1(position, bit));
                     let words = a.words_mut().iter_mut().zip(b.words_mut());
                     for (((a, b), (p0, p1)), correction) in words.zip(pads).zip(correction.words())
@@ -116,11 +132,17 @@ impl ReceiverKeys {
             let batch = link.receiver.take(extent.shape())?;
             for (position, choice) in choices.iter().enumerate() {
                 let mut correction = choice.clone();
-                correction.xor_words(batch.choices(position));
+                if !broken!(
+                    "choices of a 1-of-many OT are sent bare",
+                    "heq-runtime secrecy no_sum_of_messages_shows_anything"
+                ) {
+                    correction.xor_words(batch.choices(position));
+                }
                 correction.write_to(out, extent.elements);
                 let others: Vec<_> =
                     choices[..position].iter().chain(&choices[position + 1..]).collect();
                 let slice = |slice: usize| {
+                    let slice = if has_one_slice() { 0 } else { slice };
                     let bits = slice * message_bits..(slice + 1) * message_bits;
                     Ok(bits.map(|bit| Plane::from_words(batch.pads(position, bit))).collect())
                 };

@@ -11,6 +11,7 @@ use crate::error::RunError;
 use crate::protocol::Role;
 use crate::random::fresh_rng;
 use heq_ir::plan::{HELLO_BYTES, PlanDigest};
+use heq_mutation::broken;
 use heq_net::Channel;
 use heq_net::tls::{BINDING_BYTES, Peer};
 use heq_ot::SessionId;
@@ -103,9 +104,34 @@ struct Hello {
 /// What both parties know after the hellos.
 pub(super) struct Handshake {
     pub(super) session: SessionId,
-    pub(super) client_nonce: [u8; 32],
-    pub(super) server_nonce: [u8; 32],
+    client_nonce: [u8; 32],
+    server_nonce: [u8; 32],
     pub(super) inferences: u32,
+}
+
+impl Handshake {
+    /// What keys take their uniform halves from: the server's nonce, because with a' = 0 of the client's
+    /// choice a response would show weights.
+    pub(super) fn of_keys(&self) -> [u8; 32] {
+        if broken!(
+            "the client chooses the polynomial that hides weights",
+            "heq-runtime lib uniform_polynomials_are_of_whom_they_protect"
+        ) {
+            return self.client_nonce;
+        }
+        self.server_nonce
+    }
+
+    /// What requests take theirs from: the client's nonce.
+    pub(super) fn of_requests(&self) -> [u8; 32] {
+        if broken!(
+            "the server chooses the polynomials that hide inputs",
+            "heq-runtime lib uniform_polynomials_are_of_whom_they_protect"
+        ) {
+            return self.server_nonce;
+        }
+        self.client_nonce
+    }
 }
 
 /// The client's side: says what it wants, and returns what both know if the server does it.
@@ -139,12 +165,24 @@ pub(super) fn greet(channel: &mut Channel, wish: Wish) -> Result<Handshake, RunE
     if answer.modes != modes {
         return Err(malformed("the server answers for another kind of session"));
     }
-    if answer.plan != plan && !matches!(wish, Wish::Plan(_)) {
+    let is_other = answer.plan != plan && !matches!(wish, Wish::Plan(_));
+    if is_other
+        && !broken!(
+            "the server may answer for any plan",
+            "heq-tests leakage answers_for_something_else_are_refused"
+        )
+    {
         return Err(malformed("the server answers for another plan"));
     }
     let may_be_fewer = matches!(wish, Wish::Session { mode: Mode::Prepare, .. });
     let least = if may_be_fewer { 1 } else { inferences };
-    if !(least..=inferences).contains(&answer.inferences) {
+    let is_other = !(least..=inferences).contains(&answer.inferences);
+    if is_other
+        && !broken!(
+            "the server may answer for any number",
+            "heq-tests leakage answers_for_something_else_are_refused"
+        )
+    {
         return Err(malformed("the server answers for another number than was asked for"));
     }
     Ok(Handshake {
@@ -229,7 +267,13 @@ impl Caller {
     /// [`RunError::RefusedClient`] if it wants something else.
     pub fn expect(self, plan: PlanDigest, modes: Modes) -> Result<(Self, Mode), RunError> {
         match self.wish {
-            Wish::Session { mode, plan: wanted, .. } if wanted == plan => {
+            Wish::Session { mode, plan: wanted, .. }
+                if wanted == plan
+                    || broken!(
+                        "the client may want any plan",
+                        "heq-tests adversarial a_client_with_another_plan"
+                    ) =>
+            {
                 if modes.contains(mode) {
                     return Ok((self, mode));
                 }
@@ -314,6 +358,16 @@ fn binding_of(role: Role, binding: &[u8; BINDING_BYTES]) -> [u8; 32] {
 }
 
 fn session_id(client_hello: &[u8], server_hello: &[u8]) -> SessionId {
+    let any_client = broken!(
+        "sessions have no name of the client's",
+        "heq-runtime lib both_hellos_name_the_session"
+    );
+    let any_server = broken!(
+        "sessions have no name of the server's",
+        "heq-runtime lib both_hellos_name_the_session"
+    );
+    let client_hello = if any_client { &[] } else { client_hello };
+    let server_hello = if any_server { &[] } else { server_hello };
     let session = Sha256::new()
         .chain_update(b"heq/1/session/")
         .chain_update(client_hello)
@@ -324,6 +378,9 @@ fn session_id(client_hello: &[u8], server_hello: &[u8]) -> SessionId {
 fn nonce() -> Result<[u8; 32], RunError> {
     let mut nonce = [0; 32];
     fresh_rng()?.fill_bytes(&mut nonce);
+    if broken!("nonces are fixed", "heq-tests leakage nothing_of_two_sessions_is_equal") {
+        nonce.fill(0);
+    }
     Ok(nonce)
 }
 
@@ -334,11 +391,22 @@ fn malformed(what: &str) -> RunError {
 impl Hello {
     /// Checks that the peer is `role`, at the other end of this very connection.
     fn check_peer(&self, role: Role, channel: &Channel) -> Result<(), RunError> {
-        if self.role != role {
+        if self.role != role
+            && !broken!(
+                "the peer may be of any role",
+                "heq-tests adversarial nonsense_and_silence_end_the_session_and_not_the_server"
+            )
+        {
             let what = format!("is a {:?} too", self.role).to_lowercase();
             return Err(RunError::PeerIncompatible { what });
         }
-        if self.binding != binding_of(role, channel.binding()) {
+        let is_other = self.binding != binding_of(role, channel.binding());
+        if is_other
+            && !broken!(
+                "the peer may be at the end of another connection",
+                "heq-tests adversarial nonsense_and_silence_end_the_session_and_not_the_server"
+            )
+        {
             return Err(RunError::Authentication {
                 what: "the peer is at the end of another connection: somebody is between"
                     .to_owned(),
@@ -384,7 +452,12 @@ impl Hello {
             return Err(incompatible("does not speak this protocol".to_owned()));
         }
         let version = u32::from_le_bytes(fields.take()?);
-        if version != PROTOCOL_VERSION {
+        if version != PROTOCOL_VERSION
+            && !broken!(
+                "the peer may speak any version",
+                "heq-tests adversarial nonsense_and_silence_end_the_session_and_not_the_server"
+            )
+        {
             let what = format!("speaks protocol version {version}, this side {PROTOCOL_VERSION}");
             return Err(incompatible(what));
         }
@@ -417,5 +490,26 @@ impl Fields<'_> {
             self.0.split_first_chunk().ok_or_else(|| malformed("a hello is too short"))?;
         self.0 = rest;
         Ok(*field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_hellos_name_the_session() {
+        let [a, b] = [[1; HELLO_BYTES], [2; HELLO_BYTES]];
+        let names = [(a, a), (a, b), (b, a)].map(|(client, server)| session_id(&client, &server));
+        assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2]);
+    }
+
+    #[test]
+    fn uniform_polynomials_are_of_whom_they_protect() {
+        let session = SessionId([0; 32]);
+        let (client_nonce, server_nonce) = ([1; 32], [2; 32]);
+        let handshake = Handshake { session, client_nonce, server_nonce, inferences: 1 };
+        assert_eq!(handshake.of_keys(), server_nonce);
+        assert_eq!(handshake.of_requests(), client_nonce);
     }
 }

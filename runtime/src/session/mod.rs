@@ -261,7 +261,8 @@ impl<'a> Session<'a> {
         mode: Mode,
         handshake: Handshake,
     ) -> Result<Self, RunError> {
-        let Handshake { session, client_nonce, server_nonce, inferences } = handshake;
+        let (server_nonce, client_nonce) = (handshake.of_keys(), handshake.of_requests());
+        let Handshake { session, inferences, .. } = handshake;
         let mut made = Self {
             plan,
             role,

@@ -8,6 +8,7 @@ mod citations;
 mod dependencies;
 mod edges;
 mod links;
+pub(crate) mod mutations;
 mod passes;
 mod plan_format;
 mod sources;
@@ -53,6 +54,16 @@ pub(crate) fn tidy(out: &mut dyn Write) -> Result<(), TaskError> {
     Err(TaskError::Failed { what: format!("{} structure rules are broken", violations.len()) })
 }
 
+/// The rules of the protocol that can be broken, in the order of their files.
+///
+/// # Errors
+/// [`TaskError::Failed`] if one is not as it should be, other variants if the tree cannot be read.
+pub(crate) fn mutation_sites() -> Result<Vec<mutations::Site>, TaskError> {
+    let (sites, violations) = mutations::sites(&Tree::read(root())?);
+    let what: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    if what.is_empty() { Ok(sites) } else { Err(TaskError::Failed { what: what.join("\n") }) }
+}
+
 fn check_all() -> Result<Vec<Violation>, TaskError> {
     let tree = Tree::read(root())?;
     let metadata = metadata()?;
@@ -61,6 +72,7 @@ fn check_all() -> Result<Vec<Violation>, TaskError> {
     violations.extend(adr::check(&tree));
     violations.extend(citations::check(&tree));
     violations.extend(links::check(&tree));
+    violations.extend(mutations::check(&tree, &metadata));
     violations.extend(passes::check(&tree));
     violations.extend(plan_format::check(&tree));
     violations.extend(sources::check(&tree));

@@ -7,6 +7,7 @@ use super::trust::{ClientTls, ServerTls};
 use super::{BINDING_BYTES, Peer};
 use crate::error::NetError;
 use crate::tcp::Shared;
+use heq_mutation::broken;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 use std::io::{Read, Write};
@@ -79,7 +80,13 @@ fn secure(
     let certificate = certificate.ok_or_else(|| own_fault("the peer has no certificate"))?;
     let peer = Peer { pin: certificate.pin, name: certificate.subject };
     let binding = connection.export_keying_material([0; BINDING_BYTES], EXPORTER_LABEL, None);
-    let binding = binding.map_err(|error| own_fault(&error.to_string()))?;
+    let mut binding = binding.map_err(|error| own_fault(&error.to_string()))?;
+    if broken!(
+        "connections share their binding",
+        "heq-net tls both_sides_know_each_other_and_share_a_secret"
+    ) {
+        binding.fill(0);
+    }
     let session = Arc::new(Session::new(connection));
     let incoming = TlsIncoming::new(Shared(Arc::clone(stream)), Arc::clone(&session));
     Ok(Secured { incoming, session, peer, binding })

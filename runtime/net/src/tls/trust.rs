@@ -7,6 +7,7 @@
 use super::certificate::{Certificate, KeyPin};
 use super::error::{Refused, TlsFileError};
 use super::identity::{Identity, certificates};
+use heq_mutation::broken;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -155,13 +156,24 @@ impl Rule {
     fn check(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
         let parsed = Certificate::parse(certificate).ok_or(CertificateError::BadEncoding)?;
         let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        if !parsed.is_valid_at(now) {
+        if !parsed.is_valid_at(now)
+            && !broken!(
+                "certificates are valid at any time",
+                "heq-net lib a_certificate_counts_within_its_dates"
+            )
+        {
             let is_early = now < parsed.not_before;
             let error =
                 if is_early { CertificateError::NotValidYet } else { CertificateError::Expired };
             return Err(error.into());
         }
-        if self.keys.as_ref().is_some_and(|keys| !keys.contains(&parsed.pin)) {
+        let is_other = self.keys.as_ref().is_some_and(|keys| !keys.contains(&parsed.pin));
+        if is_other
+            && !broken!(
+                "keys beside the list are taken",
+                "heq-net tls whoever_is_not_trusted_is_told_why"
+            )
+        {
             return Err(CertificateError::Other(OtherError(Arc::new(self.refused))).into());
         }
         Ok(())
@@ -197,7 +209,12 @@ impl ServerCertVerifier for AcceptServer {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(chain) = &self.chain {
+        if let Some(chain) = &self.chain
+            && !broken!(
+                "any authority vouches for a server",
+                "heq-net tls whoever_is_not_trusted_is_told_why"
+            )
+        {
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
         self.rule.check(end_entity, now)?;
@@ -245,7 +262,12 @@ impl ClientCertVerifier for AcceptClient {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(chain) = &self.chain {
+        if let Some(chain) = &self.chain
+            && !broken!(
+                "any authority vouches for a client",
+                "heq-net tls whoever_is_not_trusted_is_told_why"
+            )
+        {
             chain.verify_client_cert(end_entity, intermediates, now)?;
         }
         self.rule.check(end_entity, now)?;
@@ -272,5 +294,31 @@ impl ClientCertVerifier for AcceptClient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.rule.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::Authority;
+
+    /// Where a list of keys decides alone, nothing else looks at them.
+    #[test]
+    fn a_certificate_counts_within_its_dates() {
+        let authority = Authority::create("test authority", 10).unwrap();
+        let identity =
+            Identity::from_pem(authority.client("alice", 10).unwrap().as_bytes()).unwrap();
+        let keys = Some([identity.certificate().pin].into());
+        let trust = Trust { keys, ..Trust::default() };
+        let rule = Rule::new(&provider(), &trust, Refused::List);
+        let (certificates, _) = identity.parts();
+        let check = |days: i64| {
+            let now = UnixTime::now().as_secs().saturating_add_signed(days * 24 * 3600);
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+            rule.check(&certificates[0], now)
+        };
+        assert_eq!(check(0), Ok(()));
+        assert_eq!(check(-30), Err(CertificateError::NotValidYet.into()));
+        assert_eq!(check(30), Err(CertificateError::Expired.into()));
     }
 }

@@ -17,6 +17,7 @@
 mod avx512;
 mod portable;
 
+use heq_mutation::broken;
 use sha2::{Digest, Sha256};
 
 use crate::SessionId;
@@ -39,7 +40,20 @@ pub(crate) struct TileHash {
 impl TileHash {
     /// The hashes of extension `tag` of `session`, by a path.
     pub(crate) fn on(path: Path, session: &SessionId, tag: u8) -> Self {
-        let digest = Sha256::new().chain_update(KEY_DOMAIN).chain_update(session.0).finalize();
+        let any_session = broken!(
+            "pads do not depend on the session",
+            "heq-ot lib session_tag_tile_and_block_separate"
+        );
+        let tag = if broken!(
+            "pads do not depend on the tag",
+            "heq-ot lib session_tag_tile_and_block_separate"
+        ) {
+            0
+        } else {
+            tag
+        };
+        let session = if any_session { &[0; 32] } else { &session.0 };
+        let digest = Sha256::new().chain_update(KEY_DOMAIN).chain_update(session).finalize();
         let mut key = [0; Block::BYTES];
         key.copy_from_slice(&digest[..Block::BYTES]);
         Self { path, base: Block::from_bytes(key) ^ Block::new(u128::from(tag) << 120) }
@@ -80,6 +94,22 @@ impl TileHash {
 
     /// The cipher of block `block` of the hashes of tile `tile`.
     fn cipher(&self, tile: u64, block: u32) -> Aes128 {
+        let tile = if broken!(
+            "pads do not depend on the tile",
+            "heq-ot lib session_tag_tile_and_block_separate"
+        ) {
+            0
+        } else {
+            tile
+        };
+        let block = if broken!(
+            "pads do not depend on the block",
+            "heq-ot lib session_tag_tile_and_block_separate"
+        ) {
+            0
+        } else {
+            block
+        };
         let tweak = Block::new((u128::from(block) << 64) | u128::from(tile));
         Aes128::on(self.path, self.base ^ tweak)
     }

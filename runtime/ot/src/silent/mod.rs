@@ -38,6 +38,7 @@ pub use msg::SilentMessage;
 pub use receiver::Receiver;
 pub use sender::Sender;
 
+use heq_mutation::broken;
 use sha2::{Digest, Sha256};
 
 use crate::SessionId;
@@ -60,10 +61,25 @@ enum KeyUse {
 
 /// The public key for `usage` in silent OT `tag` of `session`.
 fn derive_key(session: &SessionId, tag: u8, usage: KeyUse) -> Block {
+    let any_session = broken!(
+        "keys of silent OT do not depend on the session",
+        "heq-ot lib keys_of_silent_ot_are_separated"
+    );
+    let any_tag = broken!(
+        "keys of silent OT do not depend on the tag",
+        "heq-ot lib keys_of_silent_ot_are_separated"
+    );
+    let any_use = broken!(
+        "keys of silent OT do not depend on their use",
+        "heq-ot lib keys_of_silent_ot_are_separated"
+    );
+    let session = if any_session { &[0; 32] } else { &session.0 };
+    let tag = if any_tag { 0 } else { tag };
+    let usage = if any_use { 0 } else { usage as u8 };
     let digest = Sha256::new()
         .chain_update(b"heq-ot/silent/1")
-        .chain_update(session.0)
-        .chain_update([tag, usage as u8])
+        .chain_update(session)
+        .chain_update([tag, usage])
         .finalize();
     let mut key = [0; Block::BYTES];
     key.copy_from_slice(&digest[..Block::BYTES]);

@@ -5,6 +5,7 @@
 //! that leaves it has a number of its own. Iterations give the same rows on any number of threads.
 
 use core::iter;
+use heq_mutation::broken;
 use std::vec;
 
 use zeroize::Zeroizing;
@@ -102,11 +103,26 @@ impl Stock {
                 let number = Block::from_words(self.chunk.wrapping_add(chunk as u64), 0);
                 let pi = Aes128::on(path, key ^ number);
                 grow(&mut grower, &pi, tree_rows, sums, rows);
-                code.add(chunk * (chunk_rows / TILE_ROWS), secret, rows);
+                if !broken!(
+                    "the noise has no secret rows beside it",
+                    "heq-ot lib rows_satisfy_the_correlation_in_every_iteration"
+                ) {
+                    code.add(chunk * (chunk_rows / TILE_ROWS), secret, rows);
+                }
             }
         });
-        self.chunk = self.chunk.wrapping_add(config.chunks() as u64);
-        self.state.copy_from_slice(&self.rows[config.output_rows()..]);
+        if !broken!(
+            "trees of all iterations share their keys",
+            "heq-ot lib keys_of_trees_serve_one_iteration"
+        ) {
+            self.chunk = self.chunk.wrapping_add(config.chunks() as u64);
+        }
+        let hands_out = broken!(
+            "rows that are handed out are kept",
+            "heq-ot lib rows_are_handed_out_once_and_under_numbers_of_their_own"
+        );
+        let kept = if hands_out { 0 } else { config.output_rows() };
+        self.state.copy_from_slice(&self.rows[kept..][..config.bootstrap_rows()]);
         self.next = 0;
     }
 
@@ -141,7 +157,13 @@ impl Stock {
                 }
             }
         });
-        (self.next, self.tile) = (end, self.tile + count as u64);
+        self.next = end;
+        if !broken!(
+            "tiles of silent OT are numbered from the beginning each time",
+            "heq-ot lib rows_are_handed_out_once_and_under_numbers_of_their_own"
+        ) {
+            self.tile += count as u64;
+        }
         *tiles -= count;
     }
 }

@@ -134,6 +134,34 @@ fn rows_are_handed_out_once_and_under_numbers_of_their_own() {
     assert_eq!(tiles, (0..count as u64).collect::<Vec<_>>());
 }
 
+#[test]
+fn keys_of_silent_ot_are_separated() {
+    let other = SessionId([2; 32]);
+    let keys = [(SESSION, 0, KeyUse::Code), (other, 0, KeyUse::Code), (SESSION, 1, KeyUse::Code)];
+    let mut keys = keys.map(|(session, tag, usage)| derive_key(&session, tag, usage)).to_vec();
+    keys.push(derive_key(&SESSION, 0, KeyUse::Trees));
+    for (index, key) in keys.iter().enumerate() {
+        assert!(!keys[..index].contains(key), "{index}");
+    }
+}
+
+/// The same secret rows and rows of trees make other rows in the next iteration: its trees have keys of
+/// their own.
+#[test]
+fn keys_of_trees_serve_one_iteration() {
+    let config = SilentConfig::SIZES[0];
+    let (mut sender, _, _) = set_up(config, 8);
+    let state = sender.stock.state.clone();
+    let rows = [(); 2].map(|()| {
+        sender.stock.state.copy_from_slice(&state);
+        let mut message = SilentMessage::zero(config, 1);
+        message.parts_mut().for_each(|sums| sender.iterate(sums));
+        sender.stock.rows.clone()
+    });
+    let equal = rows[0].iter().zip(&*rows[1]).filter(|(a, b)| a == b).count();
+    assert_eq!(equal, 0);
+}
+
 /// Digest of the second message and of the rows of both parties after it.
 fn digest(path: Path, config: SilentConfig) -> String {
     let (mut sender, mut receiver, _) = set_up_on(path, config, 6);

@@ -34,6 +34,7 @@ pub use msg::{ExtendMessage, GgmMessage};
 pub use receiver::Receiver;
 pub use sender::{Delta, Sender};
 
+use heq_mutation::broken;
 use rayon::prelude::*;
 
 use crate::rot::{RotShape, TILE_ROWS};
@@ -55,6 +56,17 @@ const JOB_TILES: usize = 4 * CHUNK_TILES;
 /// Tiles of the batches of `shapes`.
 pub(crate) fn tiles(shapes: &[RotShape]) -> usize {
     shapes.iter().map(|shape| shape.rows() / TILE_ROWS).sum()
+}
+
+/// The number of the tile that follows `tiles` tiles from `tile` on: no number comes twice.
+fn tile_after(tile: u64, tiles: usize) -> u64 {
+    if broken!(
+        "tiles are numbered from the beginning each time",
+        "heq-ot lib tiles_are_numbered_once, heq-tests leakage pads_of_a_session_are_distinct"
+    ) {
+        return tile;
+    }
+    tile + tiles as u64
 }
 
 /// Does the jobs, on all threads if there are several; results do not depend on it.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::config::SoftSpokenConfig;
 use super::msg::{EncodedBlock, ExtendMessage, GgmMessage};
 use super::streams::{ChunkColumns, Streams};
-use super::{BASE_OTS, CHUNK_TILES, JOB_TILES, QUADS, for_each_job, tiles};
+use super::{BASE_OTS, CHUNK_TILES, JOB_TILES, QUADS, for_each_job, tile_after, tiles};
 use crate::SessionId;
 use crate::bits::ChoiceBits;
 use crate::block::Block;
@@ -134,7 +134,7 @@ impl Matrix {
         for_each_job(jobs, |((first, corrections), sink)| {
             self.extend_job(first, corrections, sink);
         });
-        self.tile += tiles as u64;
+        self.tile = tile_after(self.tile, tiles);
         message
     }
 

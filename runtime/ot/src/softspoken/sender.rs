@@ -8,6 +8,7 @@
 
 use core::fmt;
 
+use heq_mutation::broken;
 use rand_core::CryptoRng;
 use subtle::{Choice, ConditionallySelectable};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -15,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::config::SoftSpokenConfig;
 use super::msg::{EncodedBlock, ExtendMessage, GgmMessage};
 use super::streams::{ChunkColumns, Streams};
-use super::{BASE_OTS, CHUNK_TILES, JOB_TILES, QUADS, for_each_job, tiles};
+use super::{BASE_OTS, CHUNK_TILES, JOB_TILES, QUADS, for_each_job, tile_after, tiles};
 use crate::SessionId;
 use crate::bits::ChoiceBits;
 use crate::block::Block;
@@ -35,6 +36,9 @@ pub struct Delta(Box<Block>);
 impl Delta {
     /// A uniform Delta, for one extension.
     pub fn random<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        if broken!("Delta is zero", "heq-ot rot softspoken_is_random_ot") {
+            return Self(Box::default());
+        }
         Self(Box::new(Block::random(rng)))
     }
 
@@ -223,7 +227,7 @@ impl Matrix {
         for_each_job(jobs, |((first, corrections), sink)| {
             self.extend_job(first, corrections, sink);
         });
-        self.tile += message.tiles as u64;
+        self.tile = tile_after(self.tile, message.tiles);
         Ok(())
     }
 

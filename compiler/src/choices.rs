@@ -3,7 +3,7 @@
 //! `heqc compile` writes it beside the plan as a `heq-choices/1` document, and `heqc report` shows it. No
 //! run needs it.
 
-use heq_data::plan_files::{read_file, write_file};
+use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::Plan;
 use serde::{Deserialize, Serialize};
@@ -169,12 +169,11 @@ pub fn read(path: &Path, plan: &Plan) -> Result<Choices, Diagnostic> {
     })
 }
 
-/// Writes the document, replacing one that is there.
+/// The document as the bytes of a file, of which `path` is the name in an error.
 ///
 /// # Errors
-/// [`Code::FileAccess`] if it cannot be written, [`Code::Internal`] if a number in it is not finite,
-/// which no reader would accept.
-pub fn write(path: &Path, choices: &Choices) -> Result<(), Diagnostic> {
+/// [`Code::Internal`] if a number in it is not finite, which no reader would accept.
+pub fn encode(path: &Path, choices: &Choices) -> Result<Vec<u8>, Diagnostic> {
     let internal = |error: serde_json::Error| {
         let what = format!("the document of choices cannot be written: {error}");
         Diagnostic::new(Code::Internal, path.display().to_string(), what, "report this fault")
@@ -182,7 +181,7 @@ pub fn write(path: &Path, choices: &Choices) -> Result<(), Diagnostic> {
     let bytes = serde_json::to_vec_pretty(choices).map_err(internal)?;
     // JSON turns a number that is not finite into null.
     serde_json::from_slice::<Choices>(&bytes).map_err(internal)?;
-    write_file(path, &bytes)
+    Ok(bytes)
 }
 
 /// The document in `bytes` if it is that of `plan`, or what is wrong with it.

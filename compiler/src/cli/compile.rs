@@ -6,7 +6,7 @@ use crate::choices;
 use crate::compile::{Comparisons, CompileOptions, compare_plans, compile_observed};
 use crate::lower::plan::{Compiled, PlanOptions};
 use crate::report;
-use heq_data::plan_files::write_file;
+use heq_data::plan_files::write_files;
 use heq_data::read_array;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
 use heq_ir::plan::AccStrategy;
@@ -61,9 +61,13 @@ pub(super) fn run(
     let weights_path = default_path(&arguments.output);
     let weights = encode_weights(compiled.weights.spec())
         .map_err(|error| error.into_diagnostic(&weights_path.display().to_string()))?;
-    write_file(&arguments.output, &compiled.plan_bytes)?;
-    write_file(&weights_path, &weights)?;
-    choices::write(&choices::default_path(&arguments.output), &compiled.choices)?;
+    let choices_path = choices::default_path(&arguments.output);
+    let choices = choices::encode(&choices_path, &compiled.choices)?;
+    write_files(&[
+        (&arguments.output, &compiled.plan_bytes),
+        (&weights_path, &weights),
+        (&choices_path, &choices),
+    ])?;
     if arguments.json {
         let mut document = report::to_json(&compiled.plan);
         document["notes"] = compiled.notes.into();

@@ -34,10 +34,7 @@ pub fn run(
             let _ = write!(err, "{error}");
             return ExitStatus::Usage;
         }
-        Err(help) => {
-            let _ = write!(out, "{help}");
-            return ExitStatus::Done;
-        }
+        Err(help) => return ended(print(out, &help.to_string()).map(done), err),
     };
     let result = match arguments.command {
         Command::Check(arguments) => check::run(&arguments, out, err).map(done),
@@ -55,6 +52,11 @@ pub fn run(
         Command::Report(arguments) => report::run(&arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out).map(done),
     };
+    ended(result, err)
+}
+
+/// The status of a result, of which errors are printed.
+fn ended(result: Result<ExitStatus, Diagnostics>, err: &mut dyn Write) -> ExitStatus {
     match result {
         Ok(status) => status,
         Err(diagnostics) => {

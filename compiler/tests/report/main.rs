@@ -175,10 +175,10 @@ fn choices_are_read_as_they_are_written() {
     let plan = folder.plan();
     let path = PathBuf::from(folder.path("plan.choices.json"));
     let mut choices: Choices = serde_json::from_value(choices_of(&plan, "x")).unwrap();
-    choices::write(&path, &choices).unwrap();
+    std::fs::write(&path, choices::encode(&path, &choices).unwrap()).unwrap();
     assert_eq!(choices::read(&path, &plan).unwrap(), choices);
     choices.solver.gap = f64::NAN;
-    let error = choices::write(&path, &choices).unwrap_err();
+    let error = choices::encode(&path, &choices).unwrap_err();
     assert_eq!(error.code, heq_ir::diagnostic::Code::Internal);
     choices.solver.gap = 0.0;
     assert_eq!(choices::read(&path, &plan).unwrap(), choices, "the file is as it was");

@@ -34,4 +34,4 @@ pub use output_file::OutputFile;
 pub use prepare::{Sample, to_inputs, to_samples};
 pub use read::read_array;
 pub use size::parse_size;
-pub use write::write_npy;
+pub use write::{outlive_file_size_limit, write_npy};

@@ -1,12 +1,12 @@
 //! Plans and weights as files, with their size limits.
 
-use crate::write::replace;
+use crate::write::{replace, replace_all};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::Plan;
 use heq_ir::plan::codec::{self, MAX_PLAN_BYTES, MAX_WEIGHTS_BYTES};
 use heq_ir::plan::weights::ServerWeights;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Reads a file of at most `limit` bytes.
@@ -34,14 +34,29 @@ pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Diagnostic> {
 /// # Errors
 /// [`Code::FileAccess`] if it cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
-    replace(path, bytes).map_err(|error| {
-        Diagnostic::new(
-            Code::FileAccess,
-            path.display().to_string(),
-            format!("cannot be written: {error}"),
-            "check that the folder exists, is writable and has room",
-        )
+    replace(path, bytes).map_err(|error| cannot_write(path, &error))
+}
+
+/// Writes files that belong together as [`write_file`] does: none is replaced unless all could be written.
+///
+/// # Errors
+/// [`Code::FileAccess`] if one cannot be written.
+pub fn write_files(files: &[(&Path, &[u8])]) -> Result<(), Diagnostic> {
+    replace_all(files).map_err(|(index, error)| {
+        let path = files.get(index).map_or(Path::new(""), |(path, _)| path);
+        cannot_write(path, &error)
     })
+}
+
+/// The diagnostic of a file that cannot be written.
+#[must_use]
+pub fn cannot_write(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::new(
+        Code::FileAccess,
+        path.display().to_string(),
+        format!("cannot be written: {error}"),
+        "check that the folder exists, is writable and has room",
+    )
 }
 
 /// Reads and checks a plan.

@@ -112,6 +112,8 @@ codes! {
     TooLarge = 8001 => ResourceLimit;
     /// The server does not serve this client now.
     Refused = 8002 => ResourceLimit;
+    /// The operating system does not give what a run needs: threads, random numbers.
+    SystemResources = 8003 => ResourceLimit;
     /// A rule that this program guarantees did not hold.
     Internal = 9001 => Internal;
 }

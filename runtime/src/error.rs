@@ -1,5 +1,6 @@
 //! What can go wrong in a run, by blame.
 
+pub use crate::random::NoRandomness;
 use crate::session::Refusal;
 use heq_he::HeError;
 use heq_ir::diagnostic::{Code, Diagnostic};
@@ -59,8 +60,11 @@ pub enum RunError {
         what: String,
     },
     /// The operating system gives no randomness.
-    #[error("the operating system's random number generator failed: {0}")]
-    Randomness(getrandom::Error),
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The operating system gives no thread.
+    #[error("the system has no thread left")]
+    NoThread,
     /// Another thread of the session failed, and has the error that tells why.
     #[error("another part of the session failed")]
     Stopped,
@@ -120,7 +124,14 @@ impl RunError {
                 what,
                 "the result was discarded; connect again, and do not trust this peer if it recurs",
             ),
-            Self::Randomness(_) | Self::Stopped | Self::Internal { .. } => Diagnostic::new(
+            Self::Randomness(error) => error.describe(),
+            Self::NoThread => Diagnostic::new(
+                Code::SystemResources,
+                "heq-run",
+                what,
+                "raise the limits of processes and memory, or serve fewer sessions at a time",
+            ),
+            Self::Stopped | Self::Internal { .. } => Diagnostic::new(
                 Code::Internal,
                 "heq-run",
                 what,

@@ -2,7 +2,7 @@
 //! model is fitted to the processor time of each.
 
 use super::fit::{Sample, fit};
-use super::{NO_THREAD, machine};
+use super::machine;
 use crate::error::RunError;
 use crate::protocol::gates::Gates;
 use crate::protocol::to_arithmetic::to_arithmetic;
@@ -150,12 +150,14 @@ impl Work {
                 (0..elements).map(|_| rng.next_u64() & mask(self.word_bits())).collect();
             let measured = std::thread::scope(|scope| {
                 let run = || self.run(Role::Server, server, &words, &mut server_end);
-                let server =
-                    std::thread::Builder::new().spawn_scoped(scope, run).map_err(|_| NO_THREAD)?;
+                let server = std::thread::Builder::new()
+                    .spawn_scoped(scope, run)
+                    .map_err(|_| RunError::NoThread)?;
                 // Each party has a new thread, whose time begins with it.
                 let run = || self.run(Role::Client, client, &words, &mut client_end);
-                let client =
-                    std::thread::Builder::new().spawn_scoped(scope, run).map_err(|_| NO_THREAD)?;
+                let client = std::thread::Builder::new()
+                    .spawn_scoped(scope, run)
+                    .map_err(|_| RunError::NoThread)?;
                 let panicked = |_| Err(RunError::Internal { what: "a party panicked" });
                 let join = |party: std::thread::ScopedJoinHandle<'_, Result<f64, RunError>>| {
                     party.join().unwrap_or_else(panicked)

@@ -65,8 +65,6 @@ pub fn calibrate(command: &str, mut progress: impl FnMut(&str)) -> Result<CostPr
     Ok(profile)
 }
 
-const NO_THREAD: RunError = RunError::Internal { what: "the system has no thread left" };
-
 /// Nanoseconds of the first use of a byte, in a block so large that no allocator keeps it for later.
 fn fresh_byte_ns() -> f64 {
     const BYTES: usize = 64 << 20;
@@ -107,13 +105,16 @@ fn on_all_threads<T: Send>(
 ) -> Result<T, RunError> {
     let run = || {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-        pool.map_err(|_| NO_THREAD)?.install(&measure)
+        pool.map_err(|_| RunError::NoThread)?.install(&measure)
     };
     std::thread::scope(|scope| {
         let mut others = Vec::new();
         for _ in 1..rayon::current_num_threads() {
-            others
-                .push(std::thread::Builder::new().spawn_scoped(scope, run).map_err(|_| NO_THREAD)?);
+            others.push(
+                std::thread::Builder::new()
+                    .spawn_scoped(scope, run)
+                    .map_err(|_| RunError::NoThread)?,
+            );
         }
         let measured = run();
         for other in others {

@@ -1,6 +1,6 @@
 //! Messages in memory, and what waking threads takes.
 
-use super::{NO_THREAD, time_us, timed_us};
+use super::{time_us, timed_us};
 use crate::error::RunError;
 use heq_net::{NetError, memory};
 use rayon::prelude::*;
@@ -60,7 +60,7 @@ fn round_trip_us() -> Result<f64, RunError> {
             }
             Ok(())
         };
-        std::thread::Builder::new().spawn_scoped(scope, echo).map_err(|_| NO_THREAD)?;
+        std::thread::Builder::new().spawn_scoped(scope, echo).map_err(|_| RunError::NoThread)?;
         let mut fastest = Duration::MAX;
         for _ in 0..GROUPS {
             let start = Instant::now();

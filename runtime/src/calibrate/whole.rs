@@ -70,7 +70,7 @@ fn online_s(plan: &Plan) -> Result<f64, RunError> {
     std::thread::scope(|scope| {
         let run = || run_server(&server, &prepared, None, server_end);
         let serves = std::thread::Builder::new().spawn_scoped(scope, run);
-        let serves = serves.map_err(|_| super::NO_THREAD)?;
+        let serves = serves.map_err(|_| RunError::NoThread)?;
         let found = run_client(&client, client_end, &[input]);
         let panicked = RunError::Internal { what: "a thread of the calibration panicked" };
         serves.join().map_err(|_| panicked)??;

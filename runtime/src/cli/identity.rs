@@ -3,6 +3,7 @@
 use super::args::{IdentityArguments, PeerArguments};
 use crate::error::RunError;
 use crate::private_file::is_open_to_others;
+use crate::random::NO_RANDOMNESS_REMEDY;
 use crate::service::{Clients, ReadIdentity};
 use crate::watch::Watch;
 use heq_data::plan_files::read_file;
@@ -115,10 +116,11 @@ fn authorities(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Diagnostic> {
 }
 
 pub(super) fn wrong(path: &Path, error: &TlsFileError) -> Diagnostic {
-    Diagnostic::new(
-        Code::WrongIdentity,
-        path.display().to_string(),
-        error.to_string(),
-        "give a PEM file of a private key, its certificate and an authority's, as heq-run cert writes it",
-    )
+    let (code, remedy) = if matches!(error, TlsFileError::NoRandomness) {
+        (Code::SystemResources, NO_RANDOMNESS_REMEDY)
+    } else {
+        let remedy = "give a PEM file of a private key, its certificate and an authority's, as heq-run cert writes it";
+        (Code::WrongIdentity, remedy)
+    };
+    Diagnostic::new(code, path.display().to_string(), error.to_string(), remedy)
 }

@@ -82,7 +82,7 @@ pub(crate) fn read(
     std::thread::Builder::new()
         .name("heq-store".to_owned())
         .spawn(move || task.run())
-        .map_err(|_| RunError::Internal { what: "the system has no thread left" })?;
+        .map_err(|_| RunError::NoThread)?;
     let taken = [0, 1].map(|_| Arc::new(Ahead::default()));
     let [of_sender, of_receiver] = taken.clone();
     let (sender, receiver) = (Stock::new(sender, of_sender), Stock::new(receiver, of_receiver));

@@ -9,6 +9,7 @@
 
 use super::segments::{Nonce, SegmentReader, SegmentWriter};
 use crate::private_file::{is_open_to_others, options};
+use crate::random::{self, NoRandomness};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
@@ -232,7 +233,7 @@ impl Shelf<'_> {
         write: impl FnOnce(&mut SegmentWriter) -> io::Result<()>,
     ) -> Result<(), Diagnostic> {
         let mut nonce: Nonce = [0; PREPARED_NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|error| no_randomness(&error))?;
+        random::fill(&mut nonce).map_err(NoRandomness::describe)?;
         let folder = &self.store.folder;
         let partial = folder.join(self.name(stored) + PARTIAL);
         let save = || {
@@ -335,7 +336,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 /// Makes a fresh key; it is whole when it has its name.
 fn make_key(path: &Path) -> Result<(), Diagnostic> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
-    getrandom::fill(&mut key[..]).map_err(|error| no_randomness(&error))?;
+    random::fill(&mut key[..]).map_err(NoRandomness::describe)?;
     let mut partial = path.as_os_str().to_owned();
     partial.push(PARTIAL);
     let write = || {
@@ -377,10 +378,6 @@ fn shown(path: &Path) -> String {
 fn cannot_write(path: &Path, error: &io::Error) -> Diagnostic {
     let remedy = "check the folder, its permissions and its room";
     Diagnostic::new(Code::FileAccess, shown(path), format!("cannot be written: {error}"), remedy)
-}
-
-fn no_randomness(error: &getrandom::Error) -> Diagnostic {
-    Diagnostic::new(Code::Internal, "random numbers", error.to_string(), "try again")
 }
 
 /// An entry that cannot be read.

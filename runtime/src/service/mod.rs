@@ -27,6 +27,7 @@ pub use clients::Clients;
 
 use crate::error::RunError;
 use crate::offline::{Store, check_plan};
+use crate::random::{NoRandomness, fresh_rng};
 use crate::stats::SessionStats;
 use crate::watch::Watch;
 use admission::Admission;
@@ -129,6 +130,8 @@ impl Service {
     /// # Errors
     /// A diagnostic of the file, or of the address: without encryption it must be of this machine.
     pub fn start(address: &str, options: Options) -> Result<Arc<Self>, Diagnostic> {
+        // Hash tables of what a server stands on would panic without randomness.
+        fresh_rng().map_err(NoRandomness::describe)?;
         let identity = (options.identity)()?;
         let catalogue = read_plans(&options)?;
         let network = |error: NetError| RunError::from(error).into_diagnostic();

@@ -58,7 +58,7 @@ impl Producer {
     /// sender, or what a step takes if that is more, wait to be taken: `Plan::chunk_limits`.
     ///
     /// # Errors
-    /// [`RunError::Internal`] if the system has no thread left.
+    /// [`RunError::NoThread`] if the system has none left.
     pub(super) fn start(
         role: Role,
         plan: &Plan,
@@ -184,7 +184,7 @@ impl Work {
         let handle = std::thread::Builder::new()
             .name(name)
             .spawn(move || worker.run_guarded(&self))
-            .map_err(|_| RunError::Internal { what: "the system has no thread left" })?;
+            .map_err(|_| RunError::NoThread)?;
         Ok((Thread { handle, ahead }, stock))
     }
 }

@@ -9,6 +9,7 @@ mod dependencies;
 mod edges;
 mod links;
 pub(crate) mod mutations;
+mod origins;
 mod passes;
 mod plan_format;
 mod sources;
@@ -73,6 +74,7 @@ fn check_all() -> Result<Vec<Violation>, TaskError> {
     violations.extend(citations::check(&tree));
     violations.extend(links::check(&tree));
     violations.extend(mutations::check(&tree, &metadata));
+    violations.extend(origins::check(&tree));
     violations.extend(passes::check(&tree));
     violations.extend(plan_format::check(&tree));
     violations.extend(sources::check(&tree));

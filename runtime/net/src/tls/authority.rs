@@ -112,5 +112,8 @@ fn params(name: &str, hosts: Vec<String>, days: u32) -> Result<CertificateParams
 }
 
 fn failed(error: rcgen::Error) -> TlsFileError {
+    if matches!(error, rcgen::Error::RingUnspecified) {
+        return TlsFileError::NoRandomness;
+    }
     TlsFileError::Authority(error.to_string())
 }

@@ -28,6 +28,9 @@ pub enum TlsFileError {
     /// The authority cannot issue.
     #[error("cannot issue certificates: {0}")]
     Authority(String),
+    /// A key or a signature could not be made, which for keys of our own means no randomness.
+    #[error("cannot be made: the operating system gives no random numbers")]
+    NoRandomness,
 }
 
 const RENEW: &str = "issue a new certificate with heq-run cert, and check the clocks of both sides";

@@ -1,10 +1,10 @@
 //! `heq-run cert`: a private authority for those who have none.
 
-use super::Output;
 use super::args::{CertCommand, CertFolder};
 use super::identity::{MAX_PEM_BYTES, check_private, wrong};
+use super::{Output, print};
 use crate::private_file;
-use heq_data::plan_files::{read_file, write_file};
+use heq_data::plan_files::{cannot_write, read_file, write_file};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_net::tls::{Authority, Certificate};
 use std::io::Write;
@@ -35,13 +35,22 @@ pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), 
                 .map_err(|error| wrong(&certificate, &error))?;
             std::fs::create_dir_all(dir).map_err(|error| cannot_write(dir, &error))?;
             write_private(&key, authority.key())?;
-            write_file(&certificate, authority.certificate().as_bytes())?;
+            let others = || {
+                write_file(&certificate, authority.certificate().as_bytes())?;
+                server(&authority, dir, "server", &hosts.host, term.days)
+            };
+            let identity = others().inspect_err(|_| {
+                // Half an authority would be in the way of a whole one.
+                [&key, &certificate].map(std::fs::remove_file).into_iter().for_each(drop);
+            })?;
             report(output, &certificate, "the authority's certificate: public");
             report(output, &key, "its private key: keep it off the server, and safe");
-            server(&authority, dir, "server", &hosts.host, term.days, output)
+            identity.report(output);
+            Ok(())
         }
         CertCommand::Server { name, folder: CertFolder { dir }, hosts, term } => {
-            server(&read_authority(dir)?, dir, name, &hosts.host, term.days, output)
+            server(&read_authority(dir)?, dir, name, &hosts.host, term.days)?.report(output);
+            Ok(())
         }
         CertCommand::Client { name, folder: CertFolder { dir }, term } => {
             let authority = read_authority(dir)?;
@@ -55,18 +64,29 @@ pub(super) fn run(command: &CertCommand, output: &mut Output<'_>) -> Result<(), 
     }
 }
 
+/// A server's file, and the hosts that it is for.
+struct ServerFile {
+    path: PathBuf,
+    hosts: Vec<String>,
+}
+
+impl ServerFile {
+    fn report(&self, output: &mut Output<'_>) {
+        let what = format!("the server's --identity, for {}", self.hosts.join(", "));
+        report(output, &self.path, &what);
+    }
+}
+
 fn server(
     authority: &Authority,
     dir: &Path,
     name: &str,
     hosts: &[String],
     days: u32,
-    output: &mut Output<'_>,
-) -> Result<(), Diagnostic> {
+) -> Result<ServerFile, Diagnostic> {
     let path = identity_path(dir, name)?;
     let hosts = if hosts.is_empty() { LOCAL.map(str::to_owned).to_vec() } else { hosts.to_vec() };
-    let what = format!("the server's --identity, for {}", hosts.join(", "));
-    let pem = authority.server(name, hosts, days).map_err(|error| wrong(&path, &error))?;
+    let pem = authority.server(name, hosts.clone(), days).map_err(|error| wrong(&path, &error))?;
     let is_server = |pem: Vec<u8>| {
         let all = Certificate::all_from_pem(&pem);
         all.is_ok_and(|all| all.first().is_some_and(|first| !first.hosts.is_empty()))
@@ -80,8 +100,7 @@ fn server(
     } else {
         write_private(&path, &pem)?;
     }
-    report(output, &path, &what);
-    Ok(())
+    Ok(ServerFile { path, hosts })
 }
 
 /// The file of a name, which must be one part of a path.
@@ -109,13 +128,17 @@ fn read_authority(dir: &Path) -> Result<Authority, Diagnostic> {
     Ok(authority)
 }
 
-/// Writes a file that its owner alone may read, and that is not there yet.
+/// Writes a file that its owner alone may read, and that is not there yet; nothing is left of it if that fails.
 fn write_private(path: &Path, text: &str) -> Result<(), Diagnostic> {
     let mut options = private_file::options();
-    let file = options.write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
+    let mut file = options.write(true).create_new(true).open(path).map_err(|error| {
         let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
         if is_there { exists(path) } else { cannot_write(path, &error) }
+    })?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(path);
+        cannot_write(path, &error)
     })
 }
 
@@ -125,15 +148,6 @@ fn exists(path: &Path) -> Diagnostic {
         path.display().to_string(),
         "is there already, and is not overwritten",
         "give another name or --dir, or remove it if nobody needs it any more",
-    )
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::new(
-        Code::FileAccess,
-        path.display().to_string(),
-        format!("cannot be written: {error}"),
-        "check that the folder exists, is writable and has room",
     )
 }
 
@@ -149,13 +163,10 @@ fn show(file: &Path, is_json: bool, output: &mut Output<'_>) -> Result<(), Diagn
         let certificates: Vec<_> = all.iter().map(to_json).collect();
         let document =
             serde_json::json!({ "schema": "heq-certificates/1", "certificates": certificates });
-        let _ = writeln!(output.out, "{document:#}");
-    } else {
-        for certificate in &all {
-            let _ = writeln!(output.out, "{}", describe(certificate));
-        }
+        return print(output, &format!("{document:#}\n"));
     }
-    Ok(())
+    let text: String = all.iter().map(|certificate| describe(certificate) + "\n").collect();
+    print(output, &text)
 }
 
 pub(super) fn to_json(certificate: &Certificate) -> serde_json::Value {

@@ -4,6 +4,7 @@ use super::args::{Arguments, ServeArguments};
 use super::{Output, deliver, identity, observed, read_labels, read_samples, summary, write_stats};
 use crate::error::RunError;
 use crate::party::{Outcome, run_client, run_prepared_client};
+use crate::random;
 use crate::session::Refusal;
 use crate::stats::SessionStats;
 use crate::watch::session_deadline;
@@ -73,9 +74,10 @@ pub(super) fn run(
         return failure;
     }
     let plan = plan.plan();
-    write_stats(arguments.stats.as_deref(), &document(plan, &parts))?;
     parts.iter().for_each(|stats| summary::print(plan, stats, output.err));
+    // What was computed comes first.
     deliver(plan, arguments, labels.as_ref(), &outputs, output)?;
+    write_stats(arguments.stats.as_deref(), &document(plan, &parts))?;
     failure
 }
 
@@ -121,7 +123,7 @@ fn with_retries(
 fn jitter(pause: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness the session fails for that.
-    let _ = getrandom::fill(&mut byte);
+    let _ = random::fill(&mut byte);
     pause / 512 * u32::from(byte[0])
 }
 

@@ -2,7 +2,7 @@
 
 use super::args::DoctorArguments;
 use super::identity::{self, QUESTION_LIMIT};
-use super::{Output, cert};
+use super::{Output, cert, print};
 use crate::error::RunError;
 use crate::service::fetch;
 use crate::session::PROTOCOL_VERSION;
@@ -20,7 +20,10 @@ struct Finding {
     text: String,
 }
 
-pub(super) fn run(arguments: &DoctorArguments, output: &mut Output<'_>) -> ExitStatus {
+pub(super) fn run(
+    arguments: &DoctorArguments,
+    output: &mut Output<'_>,
+) -> Result<ExitStatus, Diagnostic> {
     let mut findings = vec![
         good(
             "version",
@@ -51,18 +54,15 @@ pub(super) fn run(arguments: &DoctorArguments, output: &mut Output<'_>) -> ExitS
     let bad = findings.iter().filter(|finding| !finding.is_good).count();
     if arguments.json {
         let document = serde_json::json!({ "schema": "heq-doctor/1", "findings": findings });
-        let _ = writeln!(output.out, "{document:#}");
+        print(output, &format!("{document:#}\n"))?;
     } else {
-        for Finding { what, is_good, text } in &findings {
+        let line = |Finding { what, is_good, text }: &Finding| {
             let mark = if *is_good { "ok " } else { "BAD" };
-            let _ = writeln!(
-                output.out,
-                "{mark} {what:<12} {}",
-                text.replace('\n', "\n                 ")
-            );
-        }
+            format!("{mark} {what:<12} {}\n", text.replace('\n', "\n                 "))
+        };
+        print(output, &findings.iter().map(line).collect::<String>())?;
     }
-    if bad == 0 { ExitStatus::Done } else { ExitStatus::CheckFailed }
+    Ok(if bad == 0 { ExitStatus::Done } else { ExitStatus::CheckFailed })
 }
 
 fn good(what: &'static str, text: String) -> Finding {

@@ -1,9 +1,10 @@
 //! `heq-run fetch-plan`: gets a public plan from a server.
 
-use super::Output;
 use super::args::FetchArguments;
 use super::identity::{self, QUESTION_LIMIT};
+use super::{Output, print};
 use crate::error::RunError;
+use crate::service::Listed;
 use crate::service::fetch::{self, PlanKey};
 use heq_data::plan_files::write_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
@@ -16,15 +17,14 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
         let listed = list(arguments, tls)?;
         if arguments.json {
             let document = serde_json::json!({ "schema": "heq-plans/1", "plans": listed });
-            let _ = writeln!(output.out, "{document:#}");
-        } else {
-            for plan in &listed {
-                let shown = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-                let name: String = plan.name.chars().map(shown).collect();
-                let _ = writeln!(output.out, "{name}  {}  {} bytes", plan.digest, plan.bytes);
-            }
+            return print(output, &format!("{document:#}\n"));
         }
-        return Ok(());
+        let line = |plan: &Listed| {
+            let shown = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+            let name: String = plan.name.chars().map(shown).collect();
+            format!("{name}  {}  {} bytes\n", plan.digest, plan.bytes)
+        };
+        return print(output, &listed.iter().map(line).collect::<String>());
     }
     let path = arguments.output.as_ref().ok_or_else(|| super::missing("-o PLAN.heq"))?;
     let key = match &arguments.plan {
@@ -47,10 +47,7 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
     Ok(())
 }
 
-fn list(
-    arguments: &FetchArguments,
-    tls: Option<&ClientTls>,
-) -> Result<Vec<crate::service::Listed>, Diagnostic> {
+fn list(arguments: &FetchArguments, tls: Option<&ClientTls>) -> Result<Vec<Listed>, Diagnostic> {
     identity::within(QUESTION_LIMIT, &arguments.peer, tls, fetch::list)
         .map_err(RunError::into_diagnostic)
 }

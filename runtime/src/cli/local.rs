@@ -10,6 +10,7 @@ use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::plan::Plan;
 use heq_ir::plan::weights::default_path;
 use heq_net::memory;
+use std::thread::ScopedJoinHandle;
 
 pub(super) fn run(
     plan: Plan,
@@ -32,10 +33,13 @@ pub(super) fn run(
         .map_err(RunError::into_diagnostic)?;
     let (client_end, server_end) = arguments.link.map_or_else(memory::pair, memory::shaped_pair);
     let (client, server) = std::thread::scope(|scope| {
-        let server = scope.spawn(|| run_server(&server_plan, &prepared, None, server_end));
+        let serve = || run_server(&server_plan, &prepared, None, server_end);
+        let server = std::thread::Builder::new().spawn_scoped(scope, serve);
+        // Without a thread the link is closed already.
         let client = run_client(&plan, client_end, &samples);
         let fault = RunError::Internal { what: "the server's thread panicked" };
-        (client, server.join().unwrap_or(Err(fault)))
+        let join = |server: ScopedJoinHandle<'_, _>| server.join().unwrap_or(Err(fault));
+        (client, server.map_or(Err(RunError::NoThread), join))
     });
     drop(bar);
     // When one party fails the other only sees the link close: report the cause.
@@ -49,7 +53,7 @@ pub(super) fn run(
         }
     };
     let link = arguments.link.map_or("memory".to_owned(), |link| link.to_string());
-    write_stats(arguments.stats.as_deref(), &stats.to_json(plan.plan(), &link, "local"))?;
     summary::print(plan.plan(), &stats, output.err);
-    deliver(plan.plan(), arguments, labels.as_ref(), &outputs, output)
+    deliver(plan.plan(), arguments, labels.as_ref(), &outputs, output)?;
+    write_stats(arguments.stats.as_deref(), &stats.to_json(plan.plan(), &link, "local"))
 }

@@ -14,6 +14,7 @@ mod progress;
 mod server;
 mod summary;
 
+use crate::error::RunError;
 use crate::session::{MAX_INFERENCES, PreparedPlan};
 use args::{Arguments, Command, CommandLine, RoleArgument, check_role};
 use clap::{CommandFactory, Parser};
@@ -52,15 +53,21 @@ pub fn run(
             return ExitStatus::Usage;
         }
         Err(help) => {
-            let _ = write!(out, "{help}");
-            return ExitStatus::Done;
+            let mut output = Output { out, err, is_terminal };
+            return ended(print(&mut output, &help.to_string()).map(|()| ExitStatus::Done), err);
         }
     };
     let mut output = Output { out, err, is_terminal };
-    match dispatch(&command_line, &mut output) {
+    let result = dispatch(&command_line, &mut output);
+    ended(result, output.err)
+}
+
+/// The status of a result, of which an error is printed.
+fn ended(result: Result<ExitStatus, Diagnostic>, err: &mut dyn Write) -> ExitStatus {
+    match result {
         Ok(status) => status,
         Err(diagnostic) => {
-            let _ = writeln!(output.err, "{diagnostic}");
+            let _ = writeln!(err, "{diagnostic}");
             diagnostic.code.exit_status()
         }
     }
@@ -74,7 +81,7 @@ fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<ExitS
         }
         CommandLine { command: Some(Command::Cert(command)), .. } => cert::run(command, output),
         CommandLine { command: Some(Command::Doctor(arguments)), .. } => {
-            return Ok(doctor::run(arguments, output));
+            return doctor::run(arguments, output);
         }
         CommandLine { command: Some(Command::FetchPlan(arguments)), .. } => {
             fetch::run(arguments, output)
@@ -98,14 +105,20 @@ fn dispatch(command_line: &CommandLine, output: &mut Output<'_>) -> Result<ExitS
     .map(|()| ExitStatus::Done)
 }
 
-/// Lets computations use this many threads.
+/// Starts the threads of computations: as many as are asked for, or one for each core.
 fn use_threads(threads: Option<usize>) -> Result<(), Diagnostic> {
-    if let Some(threads) = threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
-            Diagnostic::new(Code::BadOption, "--threads", error.to_string(), "give a small number")
-        })?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+    match (pool.build_global(), threads) {
+        (Err(error), Some(_)) => {
+            let remedy = "give a small number";
+            Err(Diagnostic::new(Code::BadOption, "--threads", error.to_string(), remedy))
+        }
+        // Without a number, threads that are there already will do.
+        (Err(error), None) if std::error::Error::source(&error).is_some() => {
+            Err(RunError::NoThread.into_diagnostic())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn run_role(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
@@ -165,7 +178,7 @@ fn observed(
     (PreparedPlan::new(plan).with_observer(observer), Some(bar))
 }
 
-/// Writes and prints the client's outputs.
+/// Writes and prints the client's outputs; printed they are also where they could not be written.
 fn deliver(
     plan: &Plan,
     arguments: &Arguments,
@@ -173,15 +186,14 @@ fn deliver(
     outputs: &[Vec<i64>],
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
-    if let Some(file) = &arguments.output {
-        file.write(outputs, plan, labels)?;
-    }
-    print(output, &describe_outputs(outputs, plan, labels))
+    let file = arguments.output.as_ref();
+    let written = file.map_or(Ok(()), |file| file.write(outputs, plan, labels));
+    written.and(print(output, &describe_outputs(outputs, plan, labels)))
 }
 
 /// Writes results; a closed pipe is the reader's choice and no fault.
 fn print(output: &mut Output<'_>, text: &str) -> Result<(), Diagnostic> {
-    match output.out.write_all(text.as_bytes()) {
+    match output.out.write_all(text.as_bytes()).and_then(|()| output.out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let what = format!("cannot be written: {error}");
             let remedy = "check where the output is redirected to";

@@ -47,7 +47,6 @@ fn client(
     .map_err(RunError::into_diagnostic)?;
     drop(bar);
     let plan = plan.plan();
-    write_stats(arguments.stats.as_deref(), &stats.to_json(plan, "tcp", "client"))?;
     summary::print(plan, &stats, output.err);
     let [bytes, _] = plan.prepared_bytes();
     let held = store.client_count(plan)?;
@@ -57,5 +56,5 @@ fn client(
         "{} prepared, {held} in the store, {bytes} bytes each",
         stats.inferences
     );
-    Ok(())
+    write_stats(arguments.stats.as_deref(), &stats.to_json(plan, "tcp", "client"))
 }

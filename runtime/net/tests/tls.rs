@@ -7,6 +7,7 @@ use heq_net::frame::wire_bytes;
 use heq_net::tcp::{Listener, TcpOptions, connect};
 use heq_net::tls::{Authority, ClientTls, HANDSHAKE_BYTES, Identity, KeyPin, ServerTls, Trust};
 use heq_net::{Channel, NetError};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -142,6 +143,21 @@ fn keys_alone_may_decide() {
     assert!(none.is_err(), "without authorities and keys nobody is trusted");
 }
 
+/// An identity that the authority vouches for from a day far ahead: as it looks to a clock that was set back.
+fn of_the_future(authority: &Authority, usage: ExtendedKeyUsagePurpose) -> Identity {
+    let issuer_key = KeyPair::from_pem(authority.key()).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(authority.certificate(), issuer_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2200, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2300, 1, 1);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    identity(&[&key.serialize_pem(), &certificate, authority.certificate()].concat())
+}
+
 #[test]
 fn whoever_is_not_trusted_is_told_why() {
     let (office, other) = (Office::new(), Office::new());
@@ -153,6 +169,8 @@ fn whoever_is_not_trusted_is_told_why() {
     let me = office.client_tls();
     let old_server = identity(&office.authority.server("s", hosts("127.0.0.1"), 0).unwrap());
     let old_client = identity(&office.authority.client("c", 0).unwrap());
+    let early_server = of_the_future(&office.authority, ExtendedKeyUsagePurpose::ServerAuth);
+    let early_client = of_the_future(&office.authority, ExtendedKeyUsagePurpose::ClientAuth);
     std::thread::sleep(Duration::from_millis(1100));
     let elsewhere = identity(&office.authority.server("s", hosts("elsewhere"), 1).unwrap());
     let unlisted = ServerTls::new(&office.server, &pins(&other.client)).unwrap();
@@ -163,6 +181,8 @@ fn whoever_is_not_trusted_is_told_why() {
         ("wrong client", &mine, &client_tls(&other.client), "authority that is not trusted", ""),
         ("expired client", &mine, &client_tls(&old_client), refused, "has expired"),
         ("expired server", &server_tls(&old_server), &me, "has expired", refused),
+        ("early client", &mine, &client_tls(&early_client), refused, "not valid yet"),
+        ("early server", &server_tls(&early_server), &me, "not valid yet", refused),
         ("another host", &server_tls(&elsewhere), &me, "for another host", refused),
         ("server as client", &mine, &client_tls(&office.server), refused, "not accepted"),
         ("client as server", &server_tls(&office.client), &me, "not accepted", refused),

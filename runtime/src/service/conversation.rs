@@ -58,6 +58,7 @@ impl Service {
         let caller = self.introduce(accepted);
         drop(unknown);
         let mut peer = None;
+        let is_known = caller.is_ok();
         let outcome = caller.and_then(|caller| {
             peer = caller.peer().cloned();
             self.attend(caller)
@@ -65,7 +66,7 @@ impl Service {
         match outcome {
             Ok(served) => self.served(&from, peer.as_ref(), start, served),
             // Somebody who only looks whether the port is open.
-            Err(RunError::Network(NetError::Closed { .. })) if peer.is_none() => {
+            Err(RunError::Network(NetError::Closed { .. })) if !is_known => {
                 tracing::debug!(from, "a connection without a word");
                 self.sessions.fetch_add(1, Ordering::Relaxed);
             }

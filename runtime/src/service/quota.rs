@@ -2,8 +2,9 @@
 //!
 //! Outputs tell something of the model, and many of them more; a quota bounds how fast. What a client
 //! announces counts when its session is admitted, whether or not it ends well: of a plan for batches all
-//! samples that fit. Days are those of UTC; a clock that goes back gives nobody more. With a file the counts
-//! outlive the server; it is one server's alone.
+//! samples that fit. Days are those of UTC; a clock that goes back gives nobody more: the counts of a day that
+//! it had reached stay until that day is over, or until the file is removed. With a file the counts outlive
+//! the server; it is one server's alone.
 
 use super::clients::Clients;
 use crate::session::Refusal;
@@ -115,14 +116,18 @@ impl Quota {
         is_counted: bool,
     ) -> Result<(), Refusal> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if now / DAY_S > counts.day {
-            counts.day = now / DAY_S;
+        let day = now / DAY_S;
+        if day > counts.day {
+            counts.day = day;
             counts.used.clear();
+        } else if day < counts.day {
+            let days = counts.day - day;
+            tracing::warn!(days, "the clock is behind the day of which quotas are counted");
         }
         let used = counts.used.get(&name).copied().unwrap_or(0);
         let used = used.saturating_add(outputs);
         if used > limit {
-            let left = ((counts.day + 1) * DAY_S).saturating_sub(now);
+            let left = counts.day.saturating_add(1).saturating_mul(DAY_S).saturating_sub(now);
             let retry_after_s = u32::try_from(left).unwrap_or(u32::MAX);
             return Err(Refusal::QuotaUsedUp { retry_after_s });
         }
@@ -185,6 +190,50 @@ mod tests {
         assert!(take(&quota, noon - DAY_S, 1).is_err(), "a clock that went back");
         assert_eq!(take(&quota, noon + DAY_S, 10), Ok(()));
         assert!(take(&quota, noon + DAY_S, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_gives_nobody_more_than_a_new_day() {
+        let day = |day: u64| day * DAY_S + 5;
+        let quota = Quota::open(None, None).unwrap();
+        let steps = [
+            // Time, outputs, and how long to wait if they are refused.
+            (day(20_000), 10, None),
+            // A day far ahead is a new one, once.
+            (day(30_000), 8, None),
+            (day(20_000), 3, Some(10_001 * DAY_S - 5)),
+            (day(20_000), 2, None),
+            (day(20_001), 1, Some(10_000 * DAY_S - 5)),
+            (0, 1, Some(30_001 * DAY_S)),
+            (day(30_000), 1, Some(DAY_S - 5)),
+            (day(30_001), 10, None),
+            // The last day that there is.
+            (u64::MAX, 10, None),
+            (u64::MAX, 1, Some(0)),
+            (0, 1, Some(u64::from(u32::MAX))),
+        ];
+        for (step, (now, outputs, refused)) in steps.into_iter().enumerate() {
+            let retry_after_s =
+                refused.map(|seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX));
+            let expected = retry_after_s
+                .map_or(Ok(()), |retry_after_s| Err(Refusal::QuotaUsedUp { retry_after_s }));
+            assert_eq!(take(&quota, now, outputs), expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_day_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("quota.json");
+        let used = u64::MAX;
+        let text = format!(
+            r#"{{"schema":"heq-quota/1","day":{},"used":{{"sha256:aa":{used}}}}}"#,
+            u64::MAX
+        );
+        std::fs::write(&file, text).unwrap();
+        let quota = Quota::open(None, Some(file)).unwrap();
+        let refused = Refusal::QuotaUsedUp { retry_after_s: u32::MAX };
+        assert_eq!(take(&quota, 20_000 * DAY_S, 1), Err(refused));
     }
 
     #[test]

@@ -95,7 +95,8 @@ fn break_all(
         let (rule, place, seconds) = (&site.rule, &site.place, begun.elapsed().as_secs_f64());
         writeln!(out, "{rule:<width$}  {place:<places$}  {seconds:>5.1} s  {noticed}")?;
     }
-    let (count, tests, seconds) = (sites.len(), tests.len(), start.elapsed().as_secs_f64());
+    let rules: BTreeSet<&str> = sites.iter().map(|site| &*site.rule).collect();
+    let (count, tests, seconds) = (rules.len(), tests.len(), start.elapsed().as_secs_f64());
     writeln!(out, "{count} rules broken, {tests} tests, {seconds:.0} s")?;
     wrong.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     if wrong.is_empty() {

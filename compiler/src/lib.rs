@@ -7,6 +7,7 @@
 //! [`cli`] (the program `heqc`). Beside it: [`check`] and [`support`] say what can be imported,
 //! [`evaluate`](mod@evaluate) and [`compare`] what a plan is worth, [`fixed`] and [`advise`] what it
 //! would cost with fewer choices or another model. [`ilp`] is the integer program that [`select`] solves.
+#![forbid(unsafe_code)]
 
 pub mod advise;
 pub mod analysis;

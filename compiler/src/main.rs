@@ -1,4 +1,5 @@
 //! `heqc`: compiles quantized ONNX models into secure two-party plans.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

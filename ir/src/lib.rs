@@ -9,6 +9,7 @@
 //! Beside them: the geometry and placement of kernels ([`geometry`], [`layout`]), the circuits of the
 //! interactive steps ([`protocol`]), rounding before them ([`rounding`]), the security table and noise bound ([`params`]), exact traffic
 //! ([`traffic`]), time and memory ([`predict`]) over a link ([`link`]), words as bytes ([`packing`]) and the reference evaluator ([`eval`]).
+#![forbid(unsafe_code)]
 
 pub mod diagnostic;
 pub mod eval;

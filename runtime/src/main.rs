@@ -1,4 +1,5 @@
 //! `heq-run`: executes secure two-party plans.
+#![forbid(unsafe_code)]
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! What the whole-system tests share: examples, compiled models, two-party runs, the two programs.
 //!
 //! Functions here panic when a test cannot go on; nothing but tests depends on this crate.
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
 
 pub mod between;

@@ -21,13 +21,26 @@ const STEPS: &[Step] = &[
     Step { name: "format", arguments: &["fmt", "--all", "--check"], rustdoc_flags: None },
     Step {
         name: "lints",
-        arguments: &["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"],
+        arguments: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--release",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
         rustdoc_flags: None,
     },
-    Step { name: "tests", arguments: &["test", "--workspace", "--release"], rustdoc_flags: None },
+    Step {
+        name: "tests",
+        arguments: &["test", "--workspace", "--release", "--locked"],
+        rustdoc_flags: None,
+    },
     Step {
         name: "docs",
-        arguments: &["doc", "--workspace", "--no-deps", "--release"],
+        arguments: &["doc", "--workspace", "--no-deps", "--release", "--locked"],
         rustdoc_flags: Some("-D warnings"),
     },
 ];
@@ -58,6 +71,15 @@ pub(crate) fn ci(out: &mut dyn Write) -> Result<(), TaskError> {
         }
         record(step.name, start, run(&mut command, out));
     }
+    if is_installed("deny") {
+        // The database of advisories comes over the network, which a check of a change does without.
+        let mut command =
+            cargo(["deny", "--all-features", "--locked", "check", "bans", "licenses", "sources"]);
+        let start = Instant::now();
+        record("deny", start, run(&mut command, out));
+    } else {
+        writeln!(out, "cargo-deny is not installed: licences and sources are not checked")?;
+    }
     let start = Instant::now();
     writeln!(out, "$ cargo xtask tidy")?;
     record("tidy", start, tidy(out));
@@ -69,4 +91,11 @@ pub(crate) fn ci(out: &mut dyn Write) -> Result<(), TaskError> {
         return Ok(());
     }
     Err(TaskError::Failed { what: format!("{} failed", failed.join(", ")) })
+}
+
+/// Whether cargo has the subcommand.
+fn is_installed(subcommand: &str) -> bool {
+    let mut command = cargo([subcommand, "--version"]);
+    let output = command.stdin(std::process::Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success())
 }

@@ -34,7 +34,10 @@ pub(crate) fn demo(out: &mut dyn Write) -> Result<(), TaskError> {
         place: picture_path.display().to_string(),
         what: "is not a grey PGM picture".to_owned(),
     })?;
-    run(&mut cargo(["build", "--release", "-p", "heq-compiler", "-p", "heq-runtime"]), out)?;
+    run(
+        &mut cargo(["build", "--release", "--locked", "-p", "heq-compiler", "-p", "heq-runtime"]),
+        out,
+    )?;
     let target = target_folder()?;
     let program = |name: &str| {
         let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);

@@ -1,4 +1,5 @@
 //! Developer tasks of heq, run as `cargo xtask TASK`.
+#![forbid(unsafe_code)]
 
 mod bench;
 mod ci;
@@ -8,6 +9,8 @@ mod mutate;
 mod picture;
 mod report_page;
 mod run;
+mod sanitize;
+mod sbom;
 mod tidy;
 
 use error::TaskError;
@@ -40,7 +43,12 @@ const TASKS: &str = "cargo xtask TASK
   report-page [MODEL.onnx...]
          the HTML reports of the examples and of these models in headless Chromium at 1280 and 800
          pixels: fails if anything does not fit, and leaves pictures in target/report-page
-  tidy   the structure checks: module docs, dependency edges, citations, links, golden tests
+  sanitize [TEST...]
+         the tests of the crates with vector code under AddressSanitizer; on Linux, with the runtime that
+         the toolchain brings
+  sbom [FOLDER]
+         what heqc and heq-run are made of, as CycloneDX 1.5 documents in FOLDER, target/sbom by default
+  tidy   the structure checks: module docs, dependency edges, unsafe code, claims, citations, links
 ";
 
 fn main() -> ExitCode {
@@ -53,6 +61,9 @@ fn main() -> ExitCode {
         ["demo"] => demo::demo(out),
         ["mutate", ref parts @ ..] => mutate::mutate(parts, out),
         ["report-page", ref models @ ..] => report_page::report_page(models, out),
+        ["sanitize", ref tests @ ..] => sanitize::sanitize(tests, out),
+        ["sbom"] => sbom::sbom(None, out),
+        ["sbom", folder] => sbom::sbom(Some(folder), out),
         ["tidy"] => tidy::tidy(out),
         _ => Err(TaskError::Usage { given: arguments.join(" ") }),
     };

@@ -5,6 +5,7 @@
 //! integer weights into floats, rejects 4-bit types and finds custom operators by name alone. What can
 //! be computed without the input, such as target shapes, is computed here.
 //! Nothing in a file makes this crate panic, and every node that cannot be imported is reported.
+#![forbid(unsafe_code)]
 
 mod external;
 mod fault;

@@ -8,6 +8,7 @@
 //! Invariants: a file that is read is recognised by its content, never by its name; nothing in a file
 //! can cause a panic or an allocation beyond the limits in [`read`]; a file that is written is whole
 //! when it has its name; every error names the file and what to do about it.
+#![forbid(unsafe_code)]
 
 pub mod array;
 pub mod command_line;

@@ -8,6 +8,7 @@
 //! how much is allocated; sending never waits for the peer; after an error all lanes are unusable;
 //! no byte from the peer can cause a panic. A channel over TCP that leaves this machine is encrypted, and both
 //! ends are authenticated ([`tls`]); others are not.
+#![forbid(unsafe_code)]
 
 pub mod channel;
 mod connection;

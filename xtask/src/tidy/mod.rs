@@ -5,6 +5,7 @@
 
 mod adr;
 mod citations;
+mod claims;
 mod dependencies;
 mod edges;
 mod links;
@@ -14,6 +15,7 @@ mod passes;
 mod plan_format;
 mod sources;
 mod tree;
+mod unsafe_code;
 
 use crate::error::TaskError;
 use crate::run::{metadata, root};
@@ -72,12 +74,14 @@ fn check_all() -> Result<Vec<Violation>, TaskError> {
     violations.extend(dependencies::check(&tree, &metadata));
     violations.extend(adr::check(&tree));
     violations.extend(citations::check(&tree));
+    violations.extend(claims::check(&tree));
     violations.extend(links::check(&tree));
     violations.extend(mutations::check(&tree, &metadata));
     violations.extend(origins::check(&tree));
     violations.extend(passes::check(&tree));
     violations.extend(plan_format::check(&tree));
     violations.extend(sources::check(&tree));
+    violations.extend(unsafe_code::check(&tree));
     violations.sort();
     Ok(violations)
 }

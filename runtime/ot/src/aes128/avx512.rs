@@ -16,7 +16,7 @@ const VECTORS: usize = 8;
 
 /// Round keys. Exist only if the processor has the vectors.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Schedule(pub(crate) [Block; ROUND_KEYS]);
+pub(crate) struct Schedule([Block; ROUND_KEYS]);
 
 impl Schedule {
     pub(crate) fn new(_: Avx512, key: Block) -> Self {
@@ -28,6 +28,10 @@ impl Schedule {
     pub(crate) fn new_four(_: Avx512, keys: &[Block; LANES]) -> [Self; LANES] {
         // SAFETY: the processor has the features, as the argument proves.
         unsafe { Self::expand_four(keys) }
+    }
+
+    pub(crate) fn keys(&self) -> &[Block; ROUND_KEYS] {
+        &self.0
     }
 
     pub(crate) fn encrypt(&self, blocks: &mut [Block]) {

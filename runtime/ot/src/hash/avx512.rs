@@ -60,7 +60,7 @@ fn planes_by_vectors(
         for (hash, quad) in hashes.iter_mut().zip(quads) {
             *hash = _mm512_xor_si512(load(quad), shift);
         }
-        hashes = encrypt(&keys.0, hashes);
+        hashes = encrypt(keys.keys(), hashes);
         for (hash, quad) in hashes.iter_mut().zip(quads) {
             *hash = _mm512_xor_si512(*hash, _mm512_xor_si512(load(quad), shift));
         }

@@ -73,7 +73,8 @@ pub(crate) fn store_some(blocks: &mut [Block], value: __m512i) {
 
 /// The 64-bit words of a vector that the blocks fill.
 fn mask(blocks: &[Block]) -> __mmask8 {
-    u8::MAX >> (8 - 2 * blocks.len().min(LANES))
+    // Not shifted by the width, as a slice without blocks would have it: that leaves all bits in place.
+    u8::MAX.checked_shr(8 - 2 * blocks.len().min(LANES) as u32).unwrap_or(0)
 }
 
 /// One block in every lane.
@@ -173,5 +174,18 @@ fn gather_four([a, b, c, d]: [__m512i; 4], wanted: usize, columns: &mut [__m512i
         let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
         columns[2] = _mm512_unpacklo_epi64(ab, cd);
         columns[3] = _mm512_unpackhi_epi64(ab, cd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words that a vector of a slice's blocks reads and writes are those of the slice, also of none.
+    #[test]
+    fn masks_cover_the_blocks_alone() {
+        let blocks = [Block::ZERO; LANES];
+        let masks: Vec<u8> = (0..=LANES).map(|count| mask(&blocks[..count])).collect();
+        assert_eq!(masks, [0, 0b11, 0b1111, 0b11_1111, 0b1111_1111]);
     }
 }

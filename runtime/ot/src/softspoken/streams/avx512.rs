@@ -19,9 +19,11 @@ impl Keys {
         let mut keys = Zeroizing::new(Vec::with_capacity(seeds.len()));
         let (quads, rest) = seeds.as_chunks::<LANES>();
         for seeds in quads {
-            keys.extend(Schedule::new_four(avx512, seeds).each_ref().map(|schedule| schedule.0));
+            keys.extend(
+                Schedule::new_four(avx512, seeds).each_ref().map(|schedule| *schedule.keys()),
+            );
         }
-        keys.extend(rest.iter().map(|seed| Schedule::new(avx512, *seed).0));
+        keys.extend(rest.iter().map(|seed| *Schedule::new(avx512, *seed).keys()));
         Self(keys)
     }
 

@@ -7,6 +7,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "clippy exempts test functions, not their helpers"
 )]
@@ -17,15 +18,13 @@ use heq_ir::plan::{HELLO_BYTES, OtExtension};
 use heq_net::memory::{Interceptor, Passage, intercepted_pair};
 use heq_runtime::service::fetch::{self, PlanKey};
 use heq_tests::between::hello::hello;
-use heq_tests::between::{
-    Attack, Ended, Frame, HEADER_BYTES, PEER_CODES, Parties, Party, Recording, code, nothing,
-};
-use heq_tests::toy::every_message;
+use heq_tests::between::mutation::{MUTATIONS, Mutation, SHORT, Site};
+use heq_tests::between::{Attack, Party, code, nothing};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Sessions where nobody asks for more: some 15 s of one core.
 const SESSIONS: u64 = 400;
@@ -39,217 +38,22 @@ const MOST_ANNOUNCED_BYTES: u64 = 32 << 20;
 /// One session in so many makes its random OTs by silent OT, which takes longer.
 const SILENT_ONE_IN: u64 = 16;
 
-/// A disturbed session in which nothing is sent for so long is given up.
-const SHORT: Duration = Duration::from_millis(100);
-
-/// One that nobody has disturbed is not.
-const LONG: Duration = Duration::from_secs(60);
-
-/// What a mutation did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Touched {
-    /// Nothing, since the session has fewer frames.
-    #[default]
-    Nothing,
-    /// Frames are missing, or not as they are due: if a session ends well its result is right.
-    Frames,
-    /// Messages may hold something else.
-    Contents,
-}
-
-const MUTATIONS: [&str; 15] = [
-    "flip a bit",
-    "flip bits of frame and header",
-    "cut and go on",
-    "cut and end",
-    "end before",
-    "drop",
-    "twice",
-    "swap with the next",
-    "insert an earlier one",
-    "one of another session",
-    "another length",
-    "another lane",
-    "another stamp",
-    "random payload",
-    "insert random bytes",
-];
-
-/// What is done to one frame.
-#[derive(Clone, Debug)]
-struct Mutation {
-    /// Number of the frame among those of its sender.
-    frame: usize,
-    /// Index in [`MUTATIONS`].
-    kind: usize,
-    seed: u64,
-}
-
-/// What becomes of a frame, and of what was held back before it.
-fn mutate(
-    mutation: &Mutation,
-    frame: &Frame,
-    sent: &[Frame],
-    other_session: Option<&Frame>,
-    held: &mut Vec<u8>,
-) -> (Passage, Touched) {
-    let mut rng = ChaCha20Rng::seed_from_u64(mutation.seed);
-    let mut below = |count: usize| (rng.next_u64() % count.max(1) as u64) as usize;
-    let bytes = frame.bytes();
-    let mut changed = frame.clone();
-    let payload = &mut changed.payload;
-    let mut touched = Touched::Frames;
-    match MUTATIONS[mutation.kind] {
-        "flip a bit" if !payload.is_empty() => {
-            let place = below(payload.len());
-            payload[place] ^= 1 << below(8);
-            touched = Touched::Contents;
-        }
-        "flip bits of frame and header" => {
-            let mut bytes = bytes;
-            for _ in 0..=below(8) {
-                let place = below(bytes.len());
-                bytes[place] ^= 1 << below(8);
-            }
-            return (Passage::Deliver(bytes), Touched::Contents);
-        }
-        "cut and go on" => {
-            return (Passage::Deliver(bytes[..below(bytes.len())].to_vec()), touched);
-        }
-        "cut and end" => return (Passage::End(bytes[..below(bytes.len())].to_vec()), touched),
-        "end before" => return (Passage::End(Vec::new()), touched),
-        "drop" => return (Passage::Deliver(Vec::new()), touched),
-        "twice" => return (Passage::Deliver(bytes.repeat(2)), Touched::Contents),
-        "swap with the next" => {
-            *held = bytes;
-            return (Passage::Deliver(Vec::new()), Touched::Contents);
-        }
-        "insert an earlier one" if !sent.is_empty() => {
-            let earlier = sent[below(sent.len())].bytes();
-            return (Passage::Deliver([earlier, bytes].concat()), Touched::Contents);
-        }
-        "one of another session" => {
-            touched = Touched::Contents;
-            changed = other_session.unwrap_or(frame).clone();
-        }
-        "another length" => {
-            let length = match below(4) {
-                0 => 0,
-                1 => (1 << 28) - 1,
-                2 => (16 << 20) + 1,
-                _ => below(1 << 28) as u32,
-            };
-            changed.length_and_lane = frame.lane() << 28 | length;
-        }
-        "another lane" => changed.length_and_lane ^= (1 + below(15) as u32) << 28,
-        "another stamp" => {
-            let small = frame.stamp.wrapping_add(below(5) as u32).wrapping_sub(2);
-            changed.stamp = [small, u32::MAX, 0, below(1 << 32) as u32][below(4)];
-        }
-        "insert random bytes" => {
-            let mut random = vec![0; 1 + below(3 * HEADER_BYTES)];
-            rng.fill_bytes(&mut random);
-            return (Passage::Deliver([random, bytes].concat()), Touched::Contents);
-        }
-        _ => {
-            rng.fill_bytes(payload);
-            touched = Touched::Contents;
-        }
-    }
-    (Passage::Deliver(changed.bytes()), touched)
-}
-
-/// What a party's mutations did, and which.
-type Log = Arc<Mutex<(Touched, Vec<&'static str>)>>;
-
-/// Mutates what one party sends.
-fn attack(party: usize, mutations: Vec<Mutation>, earlier: Arc<Recording>, log: Log) -> Attack {
-    let (mut sent, mut held, mut end) = (Vec::new(), Vec::new(), false);
-    Box::new(move |place, frame, _| {
-        let number = sent.len();
-        let mut passage = Passage::Deliver(frame.bytes());
-        let before = std::mem::take(&mut held);
-        for mutation in mutations.iter().filter(|mutation| mutation.frame == number) {
-            let other_session = earlier[party].get(&place);
-            let (mutated, touched) = mutate(mutation, &frame, &sent, other_session, &mut held);
-            passage = mutated;
-            let mut log = log.lock().unwrap();
-            log.0 = log.0.max(touched);
-            log.1.push(MUTATIONS[mutation.kind]);
-        }
-        sent.push(frame);
-        let (Passage::Deliver(mut bytes) | Passage::End(mut bytes)) = passage.clone();
-        bytes.extend(before);
-        end |= matches!(passage, Passage::End(_));
-        if end { Passage::End(bytes) } else { Passage::Deliver(bytes) }
-    })
-}
-
-/// The parties of one extension, with a session of theirs.
-struct Site {
-    parties: Arc<Parties>,
-    earlier: Arc<Recording>,
-}
-
-impl Site {
-    fn new(ot: OtExtension) -> Self {
-        let (plan, weights) = every_message(ot);
-        let parties = Parties::new(&plan, &weights);
-        let earlier = Arc::new(parties.record());
-        Self { parties, earlier }
-    }
-
-    /// Runs the session of `seed`; returns how it ended and what was done.
-    fn run(&self, seed: u64) -> (String, Vec<&'static str>) {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let mut mutations = [Vec::new(), Vec::new()];
-        // One mutation in most sessions, so that they get far.
-        for _ in 0..1 + (rng.next_u32() % 4) / 3 * (1 + rng.next_u32() % 2) {
-            let party = (rng.next_u32() % 2) as usize;
-            // Some are beyond the last frame.
-            let frames = self.earlier[party].len() as u64 + 2;
-            mutations[party].push(Mutation {
-                frame: (rng.next_u64() % frames) as usize,
-                kind: (rng.next_u64() % MUTATIONS.len() as u64) as usize,
-                seed: rng.next_u64(),
-            });
-        }
-        let described = format!("seed {seed}, {mutations:?}");
-        let log = Log::default();
-        let mut party = 0;
-        let attacks = mutations.map(|mutations| {
-            party += 1;
-            attack(party - 1, mutations, Arc::clone(&self.earlier), Arc::clone(&log))
+/// Runs the session of `seed`; returns how it ended and what was done.
+fn run(site: &Site, seed: u64) -> (String, Vec<&'static str>) {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut mutations = [Vec::new(), Vec::new()];
+    // One mutation in most sessions, so that they get far.
+    for _ in 0..1 + (rng.next_u32() % 4) / 3 * (1 + rng.next_u32() % 2) {
+        let party = (rng.next_u32() % 2) as usize;
+        // Some are beyond the last frame.
+        let frames = site.earlier[party].len() as u64 + 2;
+        mutations[party].push(Mutation {
+            frame: (rng.next_u64() % frames) as usize,
+            kind: (rng.next_u64() % MUTATIONS.len() as u64) as usize,
+            seed: rng.next_u64(),
         });
-        let ended = self.parties.run_until(attacks, || {
-            if log.lock().unwrap().0 == Touched::Nothing { LONG } else { SHORT }
-        });
-        let ended = ended.unwrap_or_else(|fault| panic!("{described}: {fault}"));
-        let (touched, done) = log.lock().unwrap().clone();
-        for (role, ended) in ["client", "server"].into_iter().zip(&ended) {
-            let is_allowed = code(ended).is_none_or(|code| PEER_CODES.contains(&code));
-            assert!(is_allowed, "{described}: the {role} ended with {ended:?}");
-        }
-        let [client, server] = &ended;
-        let is_right = client.as_ref().is_ok_and(|outputs| outputs == self.parties.expected());
-        match touched {
-            Touched::Nothing => {
-                assert!(is_right && server.is_ok(), "{described}: undisturbed, found {ended:?}");
-            }
-            Touched::Frames => {
-                assert!(is_right || client.is_err(), "{described}: a wrong result");
-            }
-            Touched::Contents => {}
-        }
-        let name =
-            |ended: &Ended| code(ended).map_or("done".to_owned(), |code| format!("{code:?}"));
-        let client = match (client, is_right) {
-            (Ok(_), true) => "right".to_owned(),
-            (Ok(_), false) => "wrong".to_owned(),
-            (Err(_), _) => name(client),
-        };
-        (format!("{touched:?} touched: client {client}, server {}", name(server)), done)
     }
+    site.run(mutations).unwrap_or_else(|fault| panic!("seed {seed}, {fault}"))
 }
 
 /// Memory of this process, which one test at a time has for itself.
@@ -304,7 +108,7 @@ fn frames_changed_at_random_do_no_harm() {
     let (mut outcomes, mut done) = (BTreeMap::new(), BTreeMap::new());
     for seed in first..first + sessions {
         let site = if seed % SILENT_ONE_IN == 0 { &silent } else { &softspoken };
-        let (outcome, mutations) = site.run(seed);
+        let (outcome, mutations) = run(site, seed);
         *outcomes.entry(outcome).or_insert(0) += 1;
         for mutation in mutations {
             *done.entry(mutation).or_insert(0) += 1;

@@ -2,6 +2,7 @@
 //! one, its peer misbehaves.
 
 pub mod hello;
+pub mod mutation;
 
 use heq_ir::diagnostic::Code;
 use heq_ir::eval::evaluate;

@@ -73,8 +73,8 @@ pub(crate) fn store_some(blocks: &mut [Block], value: __m512i) {
 
 /// The 64-bit words of a vector that the blocks fill.
 fn mask(blocks: &[Block]) -> __mmask8 {
-    // Not shifted by the width, as a slice without blocks would have it: that leaves all bits in place.
-    u8::MAX.checked_shr(8 - 2 * blocks.len().min(LANES) as u32).unwrap_or(0)
+    const MASKS: [__mmask8; LANES + 1] = [0, 0x03, 0x0f, 0x3f, 0xff];
+    MASKS[blocks.len().min(LANES)]
 }
 
 /// One block in every lane.

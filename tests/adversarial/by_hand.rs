@@ -70,14 +70,11 @@ fn offer(kind: u32, batch: u8, range: [u64; 2]) -> Vec<u8> {
     [&kind.to_le_bytes()[..], &[batch; 32], &ends].concat()
 }
 
-/// A name, messages, and how the server takes them.
-type Case = (&'static str, Vec<Vec<u8>>, Option<Code>);
-
 #[test]
 fn a_client_that_offers_what_is_not_there() {
     let (site, _) = parties(SOFTSPOKEN);
     let wrong = Some(Code::PeerMisbehaved);
-    let cases: [Case; 10] = [
+    let cases = [
         ("nothing taken", vec![offer(1, 0, [0, 0])], None),
         ("an offer that is not there", vec![offer(0, 1, [0, 9]), offer(1, 0, [0, 0])], None),
         ("all there is", vec![offer(0, 1, [0, u64::MAX]), offer(1, 0, [0, 0])], None),

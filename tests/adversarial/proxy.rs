@@ -33,7 +33,7 @@ const SESSIONS: u64 = 400;
 const MOST_GROWTH_BYTES: u64 = 64 << 20;
 
 /// What it may take by lengths that are announced: a frame of a plan that is fetched, and what sessions take.
-const MOST_ANNOUNCED_BYTES: u64 = 32 << 20;
+const MOST_ANNOUNCED_BYTES: u64 = 48 << 20;
 
 /// One session in so many makes its random OTs by silent OT, which takes longer.
 const SILENT_ONE_IN: u64 = 16;

@@ -1,10 +1,11 @@
 //! The first message of either party: what the client wants, and whether the server does it.
 //!
-//! `magic (8) | protocol version u32 | role u8 | modes u24 | plan digest (32) | nonce (32) | inferences u32 |
-//! binding (32) | verdict u32 | retry after u32`, integers little endian, both ways. `modes` has the bit of the
-//! client's [`Mode`], or one that asks for a plan itself; a server that serves it repeats them. The client
-//! is first, because the server decides by what it says. The hash of the two names the session; the binding in
-//! them ties it to the encrypted connection that both parties see, so that nobody can be between.
+//! The client is first, because the server decides by what it says. The hash of the two names the session; the
+//! binding in them ties it to the encrypted connection that both parties see, so that nobody can be between.
+
+mod message;
+
+pub use message::PROTOCOL_VERSION;
 
 use super::refusal::Refusal;
 use crate::error::RunError;
@@ -13,18 +14,14 @@ use crate::random::fresh_rng;
 use heq_ir::plan::{HELLO_BYTES, PlanDigest};
 use heq_mutation::broken;
 use heq_net::Channel;
-use heq_net::tls::{BINDING_BYTES, Peer};
+use heq_net::tls::Peer;
 use heq_ot::SessionId;
+use message::{Hello, binding_of, malformed};
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
-/// Version of the wire protocol; parties of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 8;
-
 /// Most inferences that a client may announce for one session.
 pub const MAX_INFERENCES: u32 = 1_000_000;
-
-const MAGIC: [u8; 8] = *b"HEQPEER\n";
 
 /// The bit among those of modes of a client that asks for a plan.
 const ASKS_FOR_PLAN: u32 = 8;
@@ -87,18 +84,6 @@ pub enum Wish {
     },
     /// A plan, by its digest or the digest of its name; with zeros the list of all.
     Plan(PlanDigest),
-}
-
-/// One party's hello.
-struct Hello {
-    role: Role,
-    modes: u32,
-    plan: PlanDigest,
-    nonce: [u8; 32],
-    inferences: u32,
-    binding: [u8; 32],
-    verdict: u32,
-    retry_after_s: u32,
 }
 
 /// What both parties know after the hellos.
@@ -271,7 +256,7 @@ impl Caller {
                 if wanted == plan
                     || broken!(
                         "the client may want any plan",
-                        "heq-tests adversarial a_client_with_another_plan"
+                        "heq-tests adversarial parties_of_different_plans"
                     ) =>
             {
                 if modes.contains(mode) {
@@ -342,21 +327,6 @@ fn refuse(channel: &mut Channel, plan: PlanDigest, refusal: Refusal) {
     let _unsent = channel.send(&answer.encode()).and_then(|()| channel.close());
 }
 
-/// What a party shows of the secret of its connection: equal to what the peer expects if both are ends of the
-/// same one.
-fn binding_of(role: Role, binding: &[u8; BINDING_BYTES]) -> [u8; 32] {
-    let role: &[u8] = match role {
-        Role::Client => b"client",
-        Role::Server => b"server",
-    };
-    Sha256::new()
-        .chain_update(b"heq/1/binding/")
-        .chain_update(role)
-        .chain_update(binding)
-        .finalize()
-        .into()
-}
-
 fn session_id(client_hello: &[u8], server_hello: &[u8]) -> SessionId {
     let any_client = broken!(
         "sessions have no name of the client's",
@@ -382,115 +352,6 @@ fn nonce() -> Result<[u8; 32], RunError> {
         nonce.fill(0);
     }
     Ok(nonce)
-}
-
-fn malformed(what: &str) -> RunError {
-    RunError::PeerMisbehaved { step: "the handshake".to_owned(), what: what.to_owned() }
-}
-
-impl Hello {
-    /// Checks that the peer is `role`, at the other end of this very connection.
-    fn check_peer(&self, role: Role, channel: &Channel) -> Result<(), RunError> {
-        if self.role != role
-            && !broken!(
-                "the peer may be of any role",
-                "heq-tests adversarial nonsense_and_silence_end_the_session_and_not_the_server"
-            )
-        {
-            let what = format!("is a {:?} too", self.role).to_lowercase();
-            return Err(RunError::PeerIncompatible { what });
-        }
-        let is_other = self.binding != binding_of(role, channel.binding());
-        if is_other
-            && !broken!(
-                "the peer may be at the end of another connection",
-                "heq-tests adversarial nonsense_and_silence_end_the_session_and_not_the_server"
-            )
-        {
-            return Err(RunError::Authentication {
-                what: "the peer is at the end of another connection: somebody is between"
-                    .to_owned(),
-                remedy: "let nothing on the way end TLS; a load balancer must pass TCP through",
-            });
-        }
-        Ok(())
-    }
-
-    /// Checks what every hello has that refuses nothing.
-    fn check_content(&self) -> Result<(), RunError> {
-        if (self.verdict, self.retry_after_s) != (0, 0) {
-            return Err(malformed("a hello refuses and does not"));
-        }
-        if self.nonce == [0; 32] {
-            return Err(malformed("a hello has no nonce"));
-        }
-        Ok(())
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let role = match self.role {
-            Role::Client => 0_u32,
-            Role::Server => 1,
-        };
-        let mut bytes = Vec::with_capacity(HELLO_BYTES);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(role | self.modes << 8).to_le_bytes());
-        bytes.extend_from_slice(&self.plan.0);
-        bytes.extend_from_slice(&self.nonce);
-        bytes.extend_from_slice(&self.inferences.to_le_bytes());
-        bytes.extend_from_slice(&self.binding);
-        bytes.extend_from_slice(&self.verdict.to_le_bytes());
-        bytes.extend_from_slice(&self.retry_after_s.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, RunError> {
-        let incompatible = |what: String| RunError::PeerIncompatible { what };
-        let mut fields = Fields(bytes);
-        if fields.take()? != MAGIC {
-            return Err(incompatible("does not speak this protocol".to_owned()));
-        }
-        let version = u32::from_le_bytes(fields.take()?);
-        if version != PROTOCOL_VERSION
-            && !broken!(
-                "the peer may speak any version",
-                "heq-tests adversarial nonsense_and_silence_end_the_session_and_not_the_server"
-            )
-        {
-            let what = format!("speaks protocol version {version}, this side {PROTOCOL_VERSION}");
-            return Err(incompatible(what));
-        }
-        let role = u32::from_le_bytes(fields.take()?);
-        let modes = role >> 8;
-        let role = match role & 0xff {
-            0 => Role::Client,
-            1 => Role::Server,
-            _ => return Err(malformed("a hello is of no known role")),
-        };
-        Ok(Self {
-            role,
-            modes,
-            plan: PlanDigest(fields.take()?),
-            nonce: fields.take()?,
-            inferences: u32::from_le_bytes(fields.take()?),
-            binding: fields.take()?,
-            verdict: u32::from_le_bytes(fields.take()?),
-            retry_after_s: u32::from_le_bytes(fields.take()?),
-        })
-    }
-}
-
-/// What is left of a message.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], RunError> {
-        let (field, rest) =
-            self.0.split_first_chunk().ok_or_else(|| malformed("a hello is too short"))?;
-        self.0 = rest;
-        Ok(*field)
-    }
 }
 
 #[cfg(test)]

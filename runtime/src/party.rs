@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 /// The integer outputs of all samples, and what was measured.
 pub type Outcome = (Vec<Vec<i64>>, SessionStats);
 
+/// The same of all passes, wiped when dropped.
+type PassOutcome = (Zeroizing<Vec<Vec<i64>>>, SessionStats);
+
 /// Runs the client on quantized `samples`, as many at once as the plan says; returns the integer outputs
 /// and what was measured. Where samples are left over the last is repeated beside them.
 ///
@@ -210,9 +213,9 @@ impl<'a> Run<'a> {
     fn infer<'c>(
         mut self,
         contribution: impl Fn(usize) -> Option<Contribution<'c>>,
-    ) -> Result<Outcome, RunError> {
+    ) -> Result<PassOutcome, RunError> {
         self.end_setup();
-        let mut outputs = Vec::new();
+        let mut outputs = Zeroizing::new(Vec::new());
         let mut all = || {
             for index in 0..self.session.inferences as usize {
                 let contribution = contribution(index).ok_or(NO_INPUT)?;
@@ -230,10 +233,10 @@ impl<'a> Run<'a> {
         shelf: Option<&Shelf<'_>>,
         agreed: &[Stored],
         contribution: impl Fn(usize) -> Option<Contribution<'c>>,
-    ) -> Result<Outcome, RunError> {
+    ) -> Result<PassOutcome, RunError> {
         self.session.inferences = number(agreed.len());
         self.end_setup();
-        let mut outputs = Vec::new();
+        let mut outputs = Zeroizing::new(Vec::new());
         let mut all = || {
             let (plan, role) = (self.session.plan.plan(), self.session.role);
             for (index, &stored) in agreed.iter().enumerate() {

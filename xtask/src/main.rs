@@ -48,7 +48,7 @@ const TASKS: &str = "cargo xtask TASK
          the toolchain brings
   sbom [FOLDER]
          what heqc and heq-run are made of, as CycloneDX 1.5 documents in FOLDER, target/sbom by default
-  tidy   the structure checks: module docs, dependency edges, unsafe code, claims, citations, links
+  tidy   the structure checks: module docs, dependency edges, claims, citations, links, golden tests
 ";
 
 fn main() -> ExitCode {

@@ -8,6 +8,7 @@ use heq_ir::plan::weights::ServerWeights;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// Reads a file of at most `limit` bytes.
 ///
@@ -15,13 +16,18 @@ use std::path::Path;
 /// [`Code::FileAccess`] if it cannot be read, [`Code::TooLarge`] if it is longer.
 pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Diagnostic> {
     let place = path.display().to_string();
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes)).map_err(
-        |error| {
-            let remedy = "check the path and its permissions";
-            Diagnostic::new(Code::FileAccess, &place, format!("cannot be read: {error}"), remedy)
-        },
-    )?;
+    let read = || {
+        let file = File::open(path)?;
+        // All at once: a vector that grows leaves copies behind, and the file may be a key.
+        let length = file.metadata()?.len().min(limit as u64);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(limit) + 1);
+        file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error: std::io::Error| {
+        let remedy = "check the path and its permissions";
+        Diagnostic::new(Code::FileAccess, &place, format!("cannot be read: {error}"), remedy)
+    })?;
     if bytes.len() > limit {
         let what = format!("is larger than the limit of {limit} bytes");
         return Err(Diagnostic::new(Code::TooLarge, place, what, "give the right file"));
@@ -84,7 +90,7 @@ pub fn read_plan_bytes(path: &Path) -> Result<(Plan, Vec<u8>), Diagnostic> {
 /// A diagnostic that names the file and what is wrong with it.
 pub fn read_weights(path: &Path, plan: &Plan) -> Result<ServerWeights, Diagnostic> {
     let place = path.display().to_string();
-    let bytes = read_file(path, MAX_WEIGHTS_BYTES + codec::HEADER_BYTES)?;
+    let bytes = Zeroizing::new(read_file(path, MAX_WEIGHTS_BYTES + codec::HEADER_BYTES)?);
     let weights = codec::decode_weights(&bytes).map_err(|error| error.into_diagnostic(&place))?;
     ServerWeights::check(weights, plan, &place)
 }

@@ -73,7 +73,7 @@ pub(crate) fn store_some(blocks: &mut [Block], value: __m512i) {
 
 /// The 64-bit words of a vector that the blocks fill.
 fn mask(blocks: &[Block]) -> __mmask8 {
-    const MASKS: [__mmask8; LANES + 1] = [0, 0x03, 0x0f, 0x3f, 0xff];
+    const MASKS: [__mmask8; LANES + 1] = [0, 0b11, 0b1111, 0b11_1111, 0b1111_1111];
     MASKS[blocks.len().min(LANES)]
 }
 

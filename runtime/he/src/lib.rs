@@ -20,11 +20,11 @@ mod operations;
 pub mod product;
 mod ring;
 pub mod sampling;
-#[cfg(test)]
-mod secrecy;
 pub mod server;
 mod share;
 pub mod simd;
+#[cfg(test)]
+mod tests;
 mod wide;
 mod wire;
 

@@ -169,6 +169,19 @@ pub fn read(path: &Path, plan: &Plan) -> Result<Choices, Diagnostic> {
     })
 }
 
+/// The document of `plan` that lies beside its file, or in a few words why there is none.
+///
+/// # Errors
+/// Those words.
+pub fn read_beside(file: &Path, plan: &Plan) -> Result<Choices, String> {
+    let path = default_path(file);
+    let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    if !path.exists() {
+        return Err(format!("there is no {name} beside the plan"));
+    }
+    read(&path, plan).map_err(|error| format!("{name} beside the plan {}", error.what))
+}
+
 /// The document as the bytes of a file, of which `path` is the name in an error.
 ///
 /// # Errors

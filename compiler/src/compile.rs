@@ -180,6 +180,7 @@ fn draft(
     let Compiled { plan, weights, .. } = draft.complete(network.clone())?;
     let found = evaluate(&plan, &weights, samples, None, &mut |done| {
         progress(done, samples.len());
+        options.search.stop.check()
     })?;
     drop(weights);
     let used_bits: Vec<Option<u32>> = network
@@ -298,6 +299,7 @@ fn least_of(
     for ot in rules {
         options.ot = ot;
         let bounds = Bounds::least(limit, &of_free, &free.choice);
+        options.search.stop.check()?;
         let Ok(planned) = plan_bounded(network, &options, widths, bounds.as_ref()) else {
             continue;
         };
@@ -338,6 +340,7 @@ fn plan_bounded(
     widths: Widths<'_>,
     bounds: Option<&Bounds>,
 ) -> Result<Planned, Diagnostics> {
+    options.search.stop.check()?;
     let (network, mut facts) = tabulate_sums(network, options)?;
     let network = &network;
     match widths {

@@ -75,16 +75,17 @@ impl Headroom {
 }
 
 /// Evaluates a plan on `samples`; `labels` has one class for each, or more. `progress` hears how many
-/// are done. A sample is quantized when its turn comes, and what it led to is not kept.
+/// are done, and may end it. A sample is quantized when its turn comes, and what it led to is not kept.
 ///
 /// # Errors
-/// If there is no sample, if there are fewer labels than samples, or if the inputs are not the plan's.
+/// If there is no sample, if there are fewer labels than samples, if the inputs are not the plan's, or the
+/// error of `progress`.
 pub fn evaluate(
     plan: &Plan,
     weights: &ServerWeights,
     samples: &[Sample],
     labels: Option<&[i64]>,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Result<(), Diagnostic>,
 ) -> Result<Evaluated, Diagnostics> {
     let refuse = |what: String, remedy: &str| {
         Err(Diagnostic::new(Code::WrongInput, "the data", what, remedy).into())
@@ -131,7 +132,7 @@ pub fn evaluate(
         });
         let part: Result<Vec<Evaluated>, Diagnostics> = part.collect();
         part?.iter().for_each(|one| found.add(one));
-        progress(found.samples);
+        progress(found.samples)?;
     }
     Ok(found)
 }

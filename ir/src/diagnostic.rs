@@ -114,6 +114,8 @@ codes! {
     Refused = 8002 => ResourceLimit;
     /// The operating system does not give what a run needs: threads, random numbers.
     SystemResources = 8003 => ResourceLimit;
+    /// Whoever asked for it wants it no more.
+    Interrupted = 8004 => ResourceLimit;
     /// A rule that this program guarantees did not hold.
     Internal = 9001 => Internal;
 }

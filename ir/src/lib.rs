@@ -8,7 +8,7 @@
 //!
 //! Beside them: the geometry and placement of kernels ([`geometry`], [`layout`]), the circuits of the
 //! interactive steps ([`protocol`]), rounding before them ([`rounding`]), the security table and noise bound ([`params`]), exact traffic
-//! ([`traffic`]), time and memory ([`predict`]) over a link ([`link`]), words as bytes ([`packing`]) and the reference evaluator ([`eval`]).
+//! ([`traffic`]), time and memory ([`predict`]) over a link ([`link`]), words as bytes ([`packing`]) the reference evaluator ([`eval`]), and how work is stopped ([`stop`]).
 #![forbid(unsafe_code)]
 
 pub mod diagnostic;
@@ -26,5 +26,6 @@ pub mod preparation;
 pub mod protocol;
 pub mod rounding;
 pub mod secure;
+pub mod stop;
 pub mod tensor;
 pub mod traffic;

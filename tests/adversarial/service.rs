@@ -7,7 +7,7 @@ use super::peers::{SOFTSPOKEN, parties};
 use heq_ir::plan::codec::{encode_plan, encode_weights};
 use heq_net::memory::{Interceptor, Passage};
 use heq_net::tcp::{TcpOptions, connect};
-use heq_runtime::service::{Limits, Options, PlanFiles, Purpose, Service};
+use heq_runtime::service::{Limits, Options, Plans, Purpose, Service};
 use heq_runtime::session::WEIGHT_CACHE_BYTES;
 use heq_tests::between::{
     Attack, Ended, Frame, HEADER_BYTES, Parties, Party, interceptors, nothing,
@@ -31,8 +31,8 @@ fn options(folder: &Path) -> Options {
     std::fs::write(folder.join("toy.heq"), encode_plan(plan.spec().clone()).unwrap().1).unwrap();
     std::fs::write(folder.join("toy.server.heq"), encode_weights(weights.spec()).unwrap()).unwrap();
     Options {
-        files: PlanFiles {
-            plans: vec![folder.join("toy.heq")],
+        plans: Plans {
+            sources: vec![folder.join("toy.heq").into()],
             weights: None,
             weight_cache_bytes: WEIGHT_CACHE_BYTES,
         },

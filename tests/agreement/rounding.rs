@@ -117,7 +117,7 @@ fn results_differ_by_one_step_as_often_as_predicted() {
         assert_eq!(same.output(), expected.output(), "{what}");
 
         let data = [Sample::Integer(x.clone())];
-        let found = evaluate_samples(&rounded.plan, &rounded.weights, &data, None, &mut |_| {});
+        let found = evaluate_samples(&rounded.plan, &rounded.weights, &data, None, &mut |_| Ok(()));
         let predicted = found.unwrap().differing_elements();
         let most = rounded.plan.differing_elements();
         assert!(predicted > 100.0 && predicted < most, "{what}: {predicted} of {most}");

@@ -99,7 +99,7 @@ fn check_run(
     }
     let inputs = as_samples(samples);
     let evaluated =
-        evaluate_plan(&compiled.plan, &compiled.weights, &inputs, None, &mut |_| {}).unwrap();
+        evaluate_plan(&compiled.plan, &compiled.weights, &inputs, None, &mut |_| Ok(())).unwrap();
     assert_eq!(evaluated.overflows(), overflows, "{name}");
     let inferences = samples.len().div_ceil(compiled.plan.batch());
     assert_eq!(stats.inferences as usize, inferences, "{name}");

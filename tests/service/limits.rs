@@ -6,7 +6,7 @@ use heq_ir::plan::PlanDigest;
 use heq_net::tls::{Identity, KeyPin, ServerTls, Trust};
 use heq_runtime::error::RunError;
 use heq_runtime::service::fetch::{self, PlanKey};
-use heq_runtime::service::{Clients, Limits, Options, PlanFiles, Service};
+use heq_runtime::service::{Clients, Limits, Options, Plans, Service};
 use heq_runtime::session::{Mode, Refusal, Session};
 use std::fs;
 use std::time::Duration;
@@ -154,8 +154,8 @@ fn several_plans_by_digest_and_name() {
     let site = Site::new();
     site.compile("other.heq", &["--acc-bits", "worst-case"]);
     let folder = site.folder.path().to_path_buf();
-    let files = PlanFiles { plans: vec![folder], ..site.options().files };
-    let service = Running::start(Options { files, ..site.options() });
+    let served = Plans { sources: vec![folder.into()], ..site.options().plans };
+    let service = Running::start(Options { plans: served, ..site.options() });
     let [first, other] =
         ["lenet.heq", "other.heq"].map(|plan| Client::new(&site, "alice", plan, &service));
     first.infer(1).unwrap();
@@ -187,8 +187,8 @@ fn files_are_read_again_when_they_can_be() {
         }
     };
     put("lenet");
-    let files = PlanFiles { plans: vec![plans.clone()], ..site.options().files };
-    let service = Running::start(Options { files, ..site.options() });
+    let served = Plans { sources: vec![plans.clone().into()], ..site.options().plans };
+    let service = Running::start(Options { plans: served, ..site.options() });
     site.compile("other.heq", &["--acc-bits", "worst-case"]);
     let [lenet, other] =
         ["lenet.heq", "other.heq"].map(|plan| Client::new(&site, "alice", plan, &service));

@@ -19,7 +19,7 @@ use heq_net::tls::{Authority, ClientTls, Identity, Trust};
 use heq_net::{Channel, NetError};
 use heq_runtime::error::RunError;
 use heq_runtime::party::run_client;
-use heq_runtime::service::{Limits, Options, PlanFiles, Purpose, Service};
+use heq_runtime::service::{Limits, Options, Plans, Purpose, Service};
 use heq_runtime::session::{PreparedPlan, WEIGHT_CACHE_BYTES};
 use heq_tests::{lenet, program, samples};
 use std::fs;
@@ -86,8 +86,8 @@ impl Site {
     fn options(&self) -> Options {
         let path = self.file("server.pem");
         Options {
-            files: PlanFiles {
-                plans: vec![self.file("lenet.heq")],
+            plans: Plans {
+                sources: vec![self.file("lenet.heq").into()],
                 weights: None,
                 weight_cache_bytes: WEIGHT_CACHE_BYTES,
             },

@@ -1,8 +1,9 @@
 //! `heqc check`: what a model is made of, without a plan.
 
 use super::args::CheckArguments;
-use super::{Model, print, print_notes};
+use super::{print, print_notes};
 use crate::check::check;
+use crate::model::Model;
 use heq_ir::diagnostic::Diagnostics;
 use std::io::Write;
 

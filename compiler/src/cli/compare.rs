@@ -1,8 +1,9 @@
 //! `heqc compare`: a plan, the model's exact meaning and another runtime on the same samples.
 
 use super::args::CompareArguments;
-use super::{Model, print, progress};
+use super::{print, progress};
 use crate::compare::{Sources, compare};
+use crate::model::Model;
 use heq_data::DataSet;
 use heq_data::data_set::read_outputs;
 use heq_data::plan_files::{read_plan, read_weights};

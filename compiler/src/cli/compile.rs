@@ -1,61 +1,32 @@
 //! `heqc compile`.
 
-use super::args::{AccBits, CompileArguments};
-use super::{Model, print, print_notes, progress};
+use super::args::CompileArguments;
+use super::{print, print_notes, progress};
 use crate::choices;
-use crate::compile::{Comparisons, CompileOptions, compare_plans, compile_observed};
-use crate::lower::plan::{Compiled, PlanOptions};
+use crate::compile::{CompileOptions, compare_plans, compile_observed};
+use crate::lower::plan::Compiled;
+use crate::model::Model;
 use crate::report;
 use heq_data::plan_files::write_files;
-use heq_data::read_array;
-use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics};
-use heq_ir::plan::AccStrategy;
+use heq_ir::diagnostic::Diagnostics;
 use heq_ir::plan::codec::encode_weights;
 use heq_ir::plan::weights::default_path;
-use heq_ir::preparation::InputPreparation;
 use std::io::Write;
-
-/// Margin of calibrated widths in bits, if the user names none.
-const DEFAULT_MARGIN_BITS: u32 = 1;
 
 pub(super) fn run(
     arguments: &CompileArguments,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Diagnostics> {
-    let default = InputPreparation::default();
-    let scale = arguments.input_scale.unwrap_or(default.scale());
-    let (mean, std) = (arguments.input_mean.clone(), arguments.input_std.clone());
-    let preparation = InputPreparation::new(scale, mean, std).map_err(|error| {
-        let remedy = "give finite numbers, and a deviation above zero";
-        Diagnostic::new(Code::BadOption, "input preparation", error.to_string(), remedy)
-    })?;
-    let acc_strategy = acc_strategy(arguments)?;
+    let settings = &arguments.settings;
     let model = Model::read(&arguments.model)?;
-    let calibration = arguments.calibration.as_deref().map(|path| read_array(path, None));
-    let calibration = calibration.transpose().map_err(Diagnostic::from)?;
-    let options = CompileOptions {
-        import: arguments.import.options(model.external()),
-        plan: PlanOptions {
-            acc_strategy,
-            error_budget_log2: arguments.error_budget,
-            ring_bits: arguments.planner.preset().ring_bits(),
-            rounding: arguments.rounding,
-            batch: arguments.batch,
-            reveal: arguments.reveal,
-            preparation,
-            ot: arguments.ot,
-            search: arguments.planner.options(arguments.packing)?,
-        },
-        calibration: calibration.as_ref(),
-    };
+    let calibration = settings.read_calibration()?;
+    let options = settings.options(model.external(), calibration.as_ref())?;
     let mut compiled =
         compile_observed(&model.bytes, &model.name, &options, &mut |done, total| {
             progress(done, total, err);
         })?;
-    // Advice is planned for the network of one sample.
-    let advice = !arguments.no_advice && arguments.batch == 1;
-    let comparisons = Comparisons { advice, fixed: arguments.compare_fixed };
+    let comparisons = settings.comparisons();
     compare_plans(&model.bytes, &model.name, &options, comparisons, &mut compiled)?;
     print_notes(&compiled.notes, err);
     let weights_path = default_path(&arguments.output);
@@ -124,34 +95,4 @@ fn summary(
         status = solver.status,
         gap = 100.0 * solver.gap,
     )
-}
-
-/// The strategy, with options that belong to it and no others.
-fn acc_strategy(arguments: &CompileArguments) -> Result<AccStrategy, Diagnostic> {
-    let refuse = |option: &str, what: &str, remedy: &str| {
-        Err(Diagnostic::new(Code::BadOption, option, what, remedy))
-    };
-    match (arguments.acc_bits, &arguments.calibration, arguments.margin) {
-        (AccBits::Calibrated, Some(_), margin) => {
-            let margin_bits = margin.unwrap_or(DEFAULT_MARGIN_BITS);
-            Ok(AccStrategy::Calibrated { margin_bits })
-        }
-        (AccBits::Calibrated, None, _) => refuse(
-            "--acc-bits calibrated",
-            "widths are calibrated on data, and there is none",
-            "add --calibration DATA.npz with typical samples",
-        ),
-        (_, Some(_), _) => refuse(
-            "--calibration",
-            "only calibrated widths follow data",
-            "add --acc-bits calibrated, or leave the data out",
-        ),
-        (_, None, Some(_)) => refuse(
-            "--margin",
-            "only calibrated widths have a margin",
-            "add --acc-bits calibrated, or leave the margin out",
-        ),
-        (AccBits::WeightAware, None, None) => Ok(AccStrategy::WeightAware),
-        (AccBits::WorstCase, None, None) => Ok(AccStrategy::WorstCase),
-    }
 }

@@ -1,8 +1,8 @@
 //! `heqc diff`: what differs between two plans.
 
 use super::print;
-use super::report::SituationArguments;
 use crate::diff::PlanDiff;
+use crate::settings::SituationSettings;
 use clap::Args;
 use heq_data::plan_files::read_plan;
 use heq_ir::diagnostic::Diagnostics;
@@ -18,7 +18,7 @@ pub(super) struct DiffArguments {
     /// The plan whose differences from it are shown
     pub(super) b: PathBuf,
     #[command(flatten)]
-    pub(super) situation: SituationArguments,
+    pub(super) situation: SituationSettings,
     /// Print a heq-diff/1 document
     #[arg(long)]
     pub(super) json: bool,

@@ -25,6 +25,7 @@ pub(super) fn run(
     let total = samples.len();
     let found = evaluate(&plan, &weights, &samples, data.labels.as_deref(), &mut |done| {
         progress(done, total, err);
+        Ok(())
     })?;
     let text = if arguments.json {
         format!("{:#}\n", found.to_json(&plan))

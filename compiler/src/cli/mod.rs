@@ -7,18 +7,14 @@ mod compile;
 mod diff;
 mod evaluate;
 mod ops;
-mod planner;
 mod report;
 mod simulate;
 
-use crate::pipeline::ExternalData;
 use args::{Arguments, Command};
 use clap::{CommandFactory, Parser};
-use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic, Diagnostics, ExitStatus, printable};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 /// Runs `heqc` on `arguments`, the first of which is the program's name.
 ///
@@ -68,29 +64,6 @@ fn ended(result: Result<ExitStatus, Diagnostics>, err: &mut dyn Write) -> ExitSt
 
 fn done((): ()) -> ExitStatus {
     ExitStatus::Done
-}
-
-/// Largest model file in bytes: protobuf's own limit.
-const MAX_MODEL_BYTES: usize = 2 << 30;
-
-/// A model file, with the directory that its external data lies in.
-struct Model {
-    name: String,
-    bytes: Vec<u8>,
-    directory: PathBuf,
-}
-
-impl Model {
-    fn read(path: &Path) -> Result<Self, Diagnostic> {
-        let bytes = read_file(path, MAX_MODEL_BYTES)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new(".")).to_owned();
-        Ok(Self { name: path.display().to_string(), bytes, directory })
-    }
-
-    fn external(&self) -> ExternalData<'_> {
-        ExternalData::Beside(&self.directory)
-    }
 }
 
 /// Prints what the user should know; a log that cannot be written is no fault.

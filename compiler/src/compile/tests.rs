@@ -121,7 +121,7 @@ fn overflows_are_counted_and_wrap() {
         [([0, 0], 5, 5), ([0, 6], -7, -7), ([1, 0], 8, -8), ([0, 7], -9, 7), ([15, 0], 50, 2)]
     {
         let samples = as_samples(&[input]);
-        let found = evaluate(&compiled.plan, &compiled.weights, &samples, None, &mut |_| {});
+        let found = evaluate(&compiled.plan, &compiled.weights, &samples, None, &mut |_| Ok(()));
         let found = found.unwrap();
         let overflows = u64::from(sum != output);
         assert_eq!(found.overflows(), overflows, "{input:?}");

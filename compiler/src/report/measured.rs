@@ -117,10 +117,17 @@ impl Measurement {
     /// [`Code::FileAccess`] and [`Code::TooLarge`] as of any file, [`Code::WrongDocument`] if it is not
     /// such a document or that of another plan.
     pub fn read(path: &Path, plan: &Plan) -> Result<Self, Diagnostic> {
-        let bytes = read_file(path, MAX_BYTES)?;
-        Self::decode(&bytes, plan).map_err(|what| {
+        Self::from_bytes(&read_file(path, MAX_BYTES)?, &path.display().to_string(), plan)
+    }
+
+    /// The document of a run of `plan` in `bytes`; `place` names it in an error.
+    ///
+    /// # Errors
+    /// [`Code::WrongDocument`] if it is not such a document or that of another plan.
+    pub fn from_bytes(bytes: &[u8], place: &str, plan: &Plan) -> Result<Self, Diagnostic> {
+        Self::decode(bytes, plan).map_err(|what| {
             let remedy = "give what `heq-run --stats FILE` wrote for this plan";
-            Diagnostic::new(Code::WrongDocument, path.display().to_string(), what, remedy)
+            Diagnostic::new(Code::WrongDocument, place, what, remedy)
         })
     }
 

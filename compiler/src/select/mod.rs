@@ -203,6 +203,7 @@ pub fn choose(
     let shares_steps = !bounds.is_some_and(Bounds::is_by_step);
     let all = plan_program(lowered, &fronts, &options.search, options.ot, shares_steps);
     let solve = |variant: &Variant| -> Result<Choice, Diagnostic> {
+        options.search.stop.check()?;
         let mut built = all.of_variant(variant, &fronts, &options.search);
         bounds.into_iter().for_each(|bounds| built.bound(bounds));
         let start = built.start(&views[0]);

@@ -4,6 +4,7 @@ use crate::kernel::packing::PackingRule;
 use heq_ir::link::LinkProfile;
 use heq_ir::plan::Plan;
 use heq_ir::predict::{CostProfile, PlanPrediction, Situation};
+use heq_ir::stop::Stop;
 use std::sync::Arc;
 
 /// What is minimised.
@@ -209,7 +210,7 @@ pub enum Effort {
 }
 
 /// How the choice is made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SearchOptions {
     /// What is minimised.
     pub objective: Objective,
@@ -227,6 +228,8 @@ pub struct SearchOptions {
     pub restriction: Restriction,
     /// How many of them are looked at.
     pub effort: Effort,
+    /// Ends the search before it has found a plan.
+    pub stop: Stop,
 }
 
 impl Default for SearchOptions {
@@ -240,6 +243,7 @@ impl Default for SearchOptions {
             limits: Limits::default(),
             restriction: Restriction::default(),
             effort: Effort::default(),
+            stop: Stop::default(),
         }
     }
 }

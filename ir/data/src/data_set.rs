@@ -30,7 +30,7 @@ impl DataSet {
             wanted.find(|wanted| names.iter().any(|name| name == wanted))
         };
         let labels = match find(&LABELS) {
-            Some(name) => Some(integers(&read_array(path, Some(name))?)?),
+            Some(name) => Some(labels_of(&read_array(path, Some(name))?)?),
             None => None,
         };
         let outputs = find(&OUTPUTS).map(|name| read_array(path, Some(name))).transpose()?;
@@ -49,7 +49,12 @@ pub fn read_outputs(path: &Path) -> Result<Array, DataError> {
     read_array(path, named)
 }
 
-fn integers(labels: &Array) -> Result<Vec<i64>, DataError> {
+/// Labels as integers, one a sample.
+///
+/// # Errors
+///
+/// [`DataFault::Labels`] if they are not integers in one dimension.
+pub fn labels_of(labels: &Array) -> Result<Vec<i64>, DataError> {
     let integers = labels.data().to_integers().filter(|_| labels.shape().len() == 1);
     integers.ok_or_else(|| {
         DataError::new(labels.place(), DataFault::Labels { shape: labels.shape().to_vec() })

@@ -33,6 +33,6 @@ pub use error::DataError;
 pub use labels::Labels;
 pub use output_file::OutputFile;
 pub use prepare::{Sample, to_inputs, to_samples};
-pub use read::read_array;
+pub use read::{decode_array, read_array};
 pub use size::parse_size;
-pub use write::{outlive_file_size_limit, write_npy};
+pub use write::{encode_npy, outlive_file_size_limit, write_npy};

@@ -13,6 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// `array` as an npy file, little-endian and in row-major order.
+#[must_use]
+pub fn encode_npy(array: &Array) -> Vec<u8> {
+    npy::encode(array.shape(), array.data())
+}
+
 /// Writes `array` to `path` as an npy file, little-endian and in row-major order; a file that is
 /// there is replaced.
 ///
@@ -20,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// [`DataFault::Access`] if the file cannot be written.
 pub fn write_npy(path: &Path, array: &Array) -> Result<(), DataError> {
-    replace(path, &npy::encode(array.shape(), array.data())).map_err(|source| {
+    replace(path, &encode_npy(array)).map_err(|source| {
         DataError::new(path.display().to_string(), DataFault::Access { doing: "writing", source })
     })
 }

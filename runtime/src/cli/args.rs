@@ -1,17 +1,12 @@
 //! The command line of `heq-run`.
 
-mod peer;
-
-pub(super) use peer::{IdentityArguments, LogFormat, PeerArguments, ServeArguments, check_role};
-
-use crate::offline::Store;
 use crate::service::fetch::PlanKey;
 use crate::session::MAX_INFERENCES;
+use crate::settings::{PeerSettings, ServeSettings, StoreSettings};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use heq_data::OutputFile;
 use heq_data::command_line::{CompletionsArguments, ManArguments};
-use heq_ir::diagnostic::Diagnostic;
 use heq_ir::link::LinkProfile;
 use std::path::PathBuf;
 
@@ -96,14 +91,14 @@ pub(super) struct PrepareArguments {
     #[arg(long, value_enum)]
     pub(super) role: PrepareRole,
     #[command(flatten)]
-    pub(super) peer: PeerArguments,
+    pub(super) peer: PeerSettings,
     #[command(flatten)]
     pub(super) serve: ServeArguments,
     /// Inferences to prepare; server: at most so many a session
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_INFERENCES)))]
     pub(super) count: u32,
     #[command(flatten)]
-    pub(super) store: StoreArguments,
+    pub(super) store: StoreSettings,
     /// Where to write what was measured, as heq-stats/1
     #[arg(long, value_name = "STATS.json")]
     pub(super) stats: Option<PathBuf>,
@@ -118,26 +113,6 @@ pub(super) enum PrepareRole {
     Client,
     /// Brings the weights
     Server,
-}
-
-/// Where prepared inferences are.
-#[derive(Args, Debug)]
-pub(super) struct StoreArguments {
-    /// Folder of this party's prepared inferences
-    #[arg(long, value_name = "DIR")]
-    pub(super) store: Option<PathBuf>,
-    /// The key that the folder is encrypted with, 32 bytes that its owner alone may read (default:
-    /// store.key in the folder; made if there is none)
-    #[arg(long, value_name = "FILE", requires = "store")]
-    pub(super) store_key: Option<PathBuf>,
-}
-
-impl StoreArguments {
-    /// The store, if one is named, to use what is in it.
-    pub(super) fn open(&self) -> Result<Option<Store>, Diagnostic> {
-        let open = |folder: &PathBuf| Store::open(folder, self.store_key.as_deref());
-        self.store.as_ref().map(open).transpose()
-    }
 }
 
 const CERT_EXAMPLES: &str = "Examples:
@@ -231,7 +206,7 @@ pub(super) struct FetchArguments {
     #[arg(value_name = "NAME|DIGEST")]
     pub(super) plan: Option<PlanKey>,
     #[command(flatten)]
-    pub(super) peer: PeerArguments,
+    pub(super) peer: PeerSettings,
     /// Where to write the plan
     #[arg(short, long, value_name = "PLAN.heq", required_unless_present = "list")]
     pub(super) output: Option<PathBuf>,
@@ -255,7 +230,7 @@ pub(super) struct DoctorArguments {
     #[arg(long, value_name = "PLAN.heq")]
     pub(super) plan: Vec<PathBuf>,
     #[command(flatten)]
-    pub(super) peer: PeerArguments,
+    pub(super) peer: PeerSettings,
     /// Print heq-doctor/1 JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -285,11 +260,11 @@ pub(super) struct Arguments {
     #[arg(long, value_enum)]
     pub(super) role: RoleArgument,
     #[command(flatten)]
-    pub(super) peer: PeerArguments,
+    pub(super) peer: PeerSettings,
     #[command(flatten)]
     pub(super) serve: ServeArguments,
     #[command(flatten)]
-    pub(super) store: StoreArguments,
+    pub(super) store: StoreSettings,
     /// Client, local: samples as .npy, .npz, PNG or JPEG
     #[arg(long, value_name = "FILE")]
     pub(super) input: Option<PathBuf>,
@@ -327,4 +302,25 @@ pub(super) enum RoleArgument {
     Local,
     /// Brings the weights, learns nothing
     Server,
+}
+
+/// How a server serves.
+#[derive(Args, Debug)]
+pub(super) struct ServeArguments {
+    #[command(flatten)]
+    pub(super) settings: ServeSettings,
+    /// Server: the form of its log, on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log: LogFormat,
+    /// Server: end after this many connections (default: serve until stopped)
+    #[arg(long, value_name = "N")]
+    pub(super) sessions: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
 }

@@ -1,9 +1,9 @@
 //! `heq-run cert`: a private authority for those who have none.
 
 use super::args::{CertCommand, CertFolder};
-use super::identity::{MAX_PEM_BYTES, check_private, wrong};
 use super::{Output, print};
 use crate::private_file;
+use crate::settings::identity::{MAX_PEM_BYTES, check_private, wrong};
 use heq_data::plan_files::{cannot_write, read_file, write_file};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_net::tls::{Authority, Certificate};

@@ -1,13 +1,15 @@
 //! `heq-run doctor`: what a run depends on, checked.
 
 use super::args::DoctorArguments;
-use super::identity::{self, QUESTION_LIMIT};
 use super::{Output, cert, print};
+use crate::client::QUESTION_LIMIT;
 use crate::error::RunError;
 use crate::service::fetch;
 use crate::session::PROTOCOL_VERSION;
+use crate::settings::identity;
 use heq_data::plan_files::read_plan;
 use heq_ir::diagnostic::{Diagnostic, ExitStatus};
+use heq_ir::stop::Stop;
 use heq_net::Channel;
 use heq_net::tls::Certificate;
 use std::time::{Instant, SystemTime};
@@ -108,7 +110,6 @@ fn certificate(certificate: &Certificate) -> Finding {
 
 /// The way to a server, who it is, and whether it has the plans.
 fn server(arguments: &DoctorArguments, digests: &[String]) -> Vec<Finding> {
-    let peer = &arguments.peer;
     let start = Instant::now();
     let ask = |channel: Channel| {
         let connecting = start.elapsed();
@@ -119,8 +120,9 @@ fn server(arguments: &DoctorArguments, digests: &[String]) -> Vec<Finding> {
         let listed = fetch::list(channel)?;
         Ok((who, connecting, start.elapsed() - connecting, listed))
     };
-    let asked = identity::client(&peer.identity).and_then(|tls| {
-        identity::within(QUESTION_LIMIT, peer, tls.as_ref(), ask).map_err(RunError::into_diagnostic)
+    let asked = arguments.peer.route().and_then(|route| {
+        let asked = route.within(QUESTION_LIMIT, &Stop::default(), ask);
+        asked.map_err(RunError::into_diagnostic)
     });
     let (who, connecting, asking, listed) = match asked {
         Ok(asked) => asked,

@@ -1,20 +1,20 @@
 //! `heq-run fetch-plan`: gets a public plan from a server.
 
 use super::args::FetchArguments;
-use super::identity::{self, QUESTION_LIMIT};
 use super::{Output, print};
+use crate::client::{QUESTION_LIMIT, Route};
 use crate::error::RunError;
 use crate::service::Listed;
 use crate::service::fetch::{self, PlanKey};
+use crate::settings::missing;
 use heq_data::plan_files::write_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_net::tls::ClientTls;
+use heq_ir::stop::Stop;
 
 pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
-    let tls = identity::client(&arguments.peer.identity)?;
-    let tls = tls.as_ref();
+    let route = arguments.peer.route()?;
     if arguments.list {
-        let listed = list(arguments, tls)?;
+        let listed = list(&route)?;
         if arguments.json {
             let document = serde_json::json!({ "schema": "heq-plans/1", "plans": listed });
             return print(output, &format!("{document:#}\n"));
@@ -26,10 +26,10 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
         };
         return print(output, &listed.iter().map(line).collect::<String>());
     }
-    let path = arguments.output.as_ref().ok_or_else(|| super::missing("-o PLAN.heq"))?;
+    let path = arguments.output.as_ref().ok_or_else(|| missing("-o PLAN.heq"))?;
     let key = match &arguments.plan {
         Some(key) => key.clone(),
-        None => match list(arguments, tls)?.as_slice() {
+        None => match list(&route)?.as_slice() {
             [only] => PlanKey::Name(only.name.clone()),
             plans => {
                 let what = format!("the server has {} plans", plans.len());
@@ -38,16 +38,14 @@ pub(super) fn run(arguments: &FetchArguments, output: &mut Output<'_>) -> Result
             }
         },
     };
-    let fetched = identity::within(QUESTION_LIMIT, &arguments.peer, tls, |channel| {
-        fetch::plan(channel, &key)
-    });
+    let fetched =
+        route.within(QUESTION_LIMIT, &Stop::default(), |channel| fetch::plan(channel, &key));
     let (plan, bytes) = fetched.map_err(RunError::into_diagnostic)?;
     write_file(path, &bytes)?;
     let _ = writeln!(output.out, "{}: plan {}", path.display(), plan.digest());
     Ok(())
 }
 
-fn list(arguments: &FetchArguments, tls: Option<&ClientTls>) -> Result<Vec<Listed>, Diagnostic> {
-    identity::within(QUESTION_LIMIT, &arguments.peer, tls, fetch::list)
-        .map_err(RunError::into_diagnostic)
+fn list(route: &Route) -> Result<Vec<Listed>, Diagnostic> {
+    route.within(QUESTION_LIMIT, &Stop::default(), fetch::list).map_err(RunError::into_diagnostic)
 }

@@ -6,7 +6,6 @@ mod cert;
 mod client;
 mod doctor;
 mod fetch;
-mod identity;
 mod local;
 mod log;
 mod prepare;
@@ -14,13 +13,15 @@ mod progress;
 mod server;
 mod summary;
 
+use crate::client::client_inputs;
 use crate::error::RunError;
-use crate::session::{MAX_INFERENCES, PreparedPlan};
-use args::{Arguments, Command, CommandLine, RoleArgument, check_role};
+use crate::session::PreparedPlan;
+use crate::settings::{check_role, missing};
+use args::{Arguments, Command, CommandLine, RoleArgument};
 use clap::{CommandFactory, Parser};
 use heq_data::output::describe_outputs;
 use heq_data::plan_files::{read_plan, write_file};
-use heq_data::{Labels, read_array, to_inputs};
+use heq_data::{Labels, read_array};
 use heq_ir::diagnostic::{Code, Diagnostic, ExitStatus};
 use heq_ir::link::LinkProfile;
 use heq_ir::plan::Plan;
@@ -123,7 +124,7 @@ fn use_threads(threads: Option<usize>) -> Result<(), Diagnostic> {
 
 fn run_role(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
     let is_server = arguments.role == RoleArgument::Server;
-    check_role(is_server, &arguments.peer.identity, &arguments.serve)?;
+    check_role(is_server, &arguments.peer.identity, &arguments.serve.settings)?;
     let party = match arguments.role {
         RoleArgument::Server => return server::run(arguments, output),
         RoleArgument::Client => client::run,
@@ -139,24 +140,8 @@ fn run_role(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagno
 /// The client's quantized samples from its input file.
 fn read_samples(plan: &Plan, arguments: &Arguments) -> Result<Vec<Vec<i64>>, Diagnostic> {
     let path = arguments.input.as_ref().ok_or_else(|| missing("--input FILE"))?;
-    let spec = plan.spec();
-    let array = read_array(path, None)?;
-    let mut samples = to_inputs(&array, &spec.input, &spec.preparation)?;
-    let limit = arguments.limit.unwrap_or(usize::MAX);
-    if samples.is_empty() || limit == 0 {
-        let what = "there is no sample to run";
-        let remedy = "give a file with at least one sample, and a --limit of at least 1";
-        return Err(Diagnostic::new(Code::WrongInput, path.display().to_string(), what, remedy));
-    }
-    if samples.len().min(limit) > MAX_INFERENCES as usize {
-        let what = format!("holds more than {MAX_INFERENCES} samples");
-        let remedy = "give --limit, or split the file";
-        return Err(Diagnostic::new(Code::WrongInput, path.display().to_string(), what, remedy));
-    }
-    samples.truncate(limit);
-    Ok(samples)
+    client_inputs(plan, &read_array(path, None)?, arguments.limit)
 }
-
 /// The names of the classes of `plan`, if a file with them is named.
 fn read_labels(plan: &Plan, arguments: &Arguments) -> Result<Option<Labels>, Diagnostic> {
     let read = |path: &PathBuf| Labels::read(path, plan.classes());
@@ -209,15 +194,6 @@ fn write_stats(path: Option<&Path>, document: &serde_json::Value) -> Result<(), 
         Some(path) => write_file(path, format!("{document:#}\n").as_bytes()),
         None => Ok(()),
     }
-}
-
-fn missing(option: &str) -> Diagnostic {
-    Diagnostic::new(
-        Code::BadOption,
-        "command line",
-        format!("this role needs {option}"),
-        "see heq-run --help for examples of each role",
-    )
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
 //! The role `server`: many clients at once, until it is stopped.
 
-use super::args::{Arguments, LogFormat, PeerArguments, ServeArguments};
-use super::{Output, identity, log, summary, write_stats};
-use crate::service::{Options, PlanFiles, Purpose, Service};
+use super::args::{Arguments, LogFormat, ServeArguments};
+use super::{Output, log, summary, write_stats};
+use crate::service::{OnSession, Options, PlanSource, Purpose, Service};
+use crate::settings::PeerSettings;
 use heq_ir::diagnostic::Diagnostic;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long a session waits for a place: less than clients wait for a sign, which they get meanwhile.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), Diagnostic> {
     let purpose = Purpose::Infer(arguments.store.open()?);
@@ -20,40 +17,32 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<(), 
 pub(super) fn serve_plans(
     plans: &[PathBuf],
     purpose: Purpose,
-    peer: &PeerArguments,
+    peer: &PeerSettings,
     serve: &ServeArguments,
     stats: Option<&Path>,
     output: &mut Output<'_>,
 ) -> Result<(), Diagnostic> {
     let _log = log::start(serve.log);
     let stats = stats.map(Path::to_path_buf);
-    let options = Options {
-        files: PlanFiles {
-            plans: plans.to_vec(),
-            weights: serve.weights.clone(),
-            weight_cache_bytes: serve.weight_cache(),
-        },
-        purpose,
-        identity: identity::server(&peer.identity, serve.clients.as_deref())?,
-        limits: serve.limits(QUEUE_PATIENCE),
-        quota: serve.quota,
-        quota_file: serve.quota_file.clone(),
-        deadline: serve.deadline(),
-        drain: serve.drain(),
-        connection: peer.options(),
-        on_session: Some(Box::new(move |number, plan, measured| {
-            tracing::info!(session = number, "{}", summary::line(measured));
-            let document = measured.to_json(plan.plan(), "tcp", "server");
-            if let Err(diagnostic) = write_stats(stats.as_deref(), &document) {
-                tracing::error!("{diagnostic}");
-            }
-        })),
-    };
+    let sources = plans.iter().cloned().map(PlanSource::File).collect();
+    let options = serve.settings.options(peer, sources, purpose)?;
+    let on_session: OnSession = Box::new(move |number, plan, measured| {
+        tracing::info!(session = number, "{}", summary::line(measured));
+        let document = measured.to_json(plan.plan(), "tcp", "server");
+        if let Err(diagnostic) = write_stats(stats.as_deref(), &document) {
+            tracing::error!("{diagnostic}");
+        }
+    });
+    let options = Options { on_session: Some(on_session), ..options };
     let service = Service::start(peer.listen(), options)?;
     #[cfg(unix)]
     service.handle_signals()?;
-    let metrics =
-        serve.metrics.as_ref().map(|address| service.serve_metrics(address)).transpose()?;
+    let metrics = serve
+        .settings
+        .metrics
+        .as_ref()
+        .map(|address| service.serve_metrics(address))
+        .transpose()?;
     match serve.log {
         // A log that cannot be written must not stop the service.
         LogFormat::Text => {

@@ -5,8 +5,8 @@ use crate::session::{PreparedPlan, PreparedServer};
 use crate::watch::session_deadline;
 use heq_data::plan_files::{read_plan_bytes, read_weights};
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_ir::plan::PlanDigest;
-use heq_ir::plan::weights::default_path;
+use heq_ir::plan::weights::{ServerWeights, default_path};
+use heq_ir::plan::{Plan, PlanDigest};
 use heq_ir::predict::memory::{MemorySituation, PROGRAM_BYTES};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,13 +16,41 @@ use std::time::Duration;
 
 /// Which plans a server serves, and with what.
 #[derive(Clone, Debug)]
-pub struct PlanFiles {
-    /// Files, and folders of files, of plans.
-    pub plans: Vec<PathBuf>,
-    /// The weights, if there is one plan and they are not beside it.
+pub struct Plans {
+    /// Where they are.
+    pub sources: Vec<PlanSource>,
+    /// The weights, if there is one file of a plan and they are not beside it.
     pub weights: Option<PathBuf>,
     /// Most bytes of transformed weights of each plan.
     pub weight_cache_bytes: usize,
+}
+
+/// Where a plan is.
+#[derive(Clone, Debug)]
+pub enum PlanSource {
+    /// In a file, or in a folder of files, which are read again with all others.
+    File(PathBuf),
+    /// In memory.
+    Memory(Arc<PlanInMemory>),
+}
+
+impl From<PathBuf> for PlanSource {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+/// A plan in memory, with the weights that belong to it.
+#[derive(Debug)]
+pub struct PlanInMemory {
+    /// Its name at the server.
+    pub name: String,
+    /// The plan.
+    pub plan: Plan,
+    /// Its file.
+    pub bytes: Arc<[u8]>,
+    /// Its weights.
+    pub weights: Arc<ServerWeights>,
 }
 
 /// A plan as a server serves it. All sessions share it.
@@ -59,10 +87,10 @@ pub struct Listed {
 
 impl Catalogue {
     /// Reads all plans with their weights.
-    pub(crate) fn load(files: &PlanFiles, deadline: Option<Duration>) -> Result<Self, Diagnostic> {
+    pub(crate) fn load(plans: &Plans, deadline: Option<Duration>) -> Result<Self, Diagnostic> {
         let mut offers: Vec<Arc<Offer>> = Vec::new();
-        let paths = plan_paths(&files.plans)?;
-        if let (Some(weights), [_, _, ..]) = (&files.weights, paths.as_slice()) {
+        let found = found(&plans.sources)?;
+        if let (Some(weights), [_, _, ..]) = (&plans.weights, found.as_slice()) {
             let what = "names the weights of one plan, but there are several";
             let remedy = "put the weights of each plan beside it, as PLAN.server.heq";
             return Err(Diagnostic::new(
@@ -72,8 +100,8 @@ impl Catalogue {
                 remedy,
             ));
         }
-        for path in paths {
-            let offer = Offer::load(&path, files, deadline)?;
+        for source in found {
+            let offer = Offer::load(&source, plans, deadline)?;
             let digest = offer.plan.plan().digest();
             let twice = |other: &Arc<Offer>| {
                 other.name == offer.name || other.plan.plan().digest() == digest
@@ -81,12 +109,7 @@ impl Catalogue {
             if let Some(other) = offers.iter().find(|other| twice(other)) {
                 let what = format!("has the name or the digest of another plan, {}", other.name);
                 let remedy = "give each plan once, in files of different names";
-                return Err(Diagnostic::new(
-                    Code::BadOption,
-                    path.display().to_string(),
-                    what,
-                    remedy,
-                ));
+                return Err(Diagnostic::new(Code::BadOption, &offer.name, what, remedy));
             }
             offers.push(Arc::new(offer));
         }
@@ -142,36 +165,58 @@ pub(crate) fn name_key(name: &str) -> PlanDigest {
 
 impl Offer {
     fn load(
-        path: &Path,
-        files: &PlanFiles,
+        source: &PlanSource,
+        plans: &Plans,
         deadline: Option<Duration>,
     ) -> Result<Self, Diagnostic> {
+        let path = match source {
+            PlanSource::Memory(of) => {
+                let (plan, bytes) = (of.plan.clone(), Arc::clone(&of.bytes));
+                let cache = plans.weight_cache_bytes;
+                return Self::new(of.name.clone(), plan, bytes, &of.weights, cache, deadline);
+            }
+            PlanSource::File(path) => path,
+        };
         let (plan, bytes) = read_plan_bytes(path)?;
-        let weights_path = files.weights.clone().unwrap_or_else(|| default_path(path));
+        let weights_path = plans.weights.clone().unwrap_or_else(|| default_path(path));
         let weights = read_weights(&weights_path, &plan)?;
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self::new(name, plan, bytes.into(), &weights, plans.weight_cache_bytes, deadline)
+    }
+
+    fn new(
+        name: String,
+        plan: Plan,
+        bytes: Arc<[u8]>,
+        weights: &ServerWeights,
+        weight_cache_bytes: usize,
+        deadline: Option<Duration>,
+    ) -> Result<Self, Diagnostic> {
         let situation = MemorySituation {
-            weight_cache_bytes: files.weight_cache_bytes as u64,
+            weight_cache_bytes: weight_cache_bytes as u64,
             threads: rayon::current_num_threads(),
         };
         let shared_bytes = plan.shared_memory(&situation);
         let session_bytes = plan.memory(&situation).server.peak().saturating_sub(shared_bytes);
         let deadline = deadline.unwrap_or_else(|| session_deadline(&plan));
         let plan = PreparedPlan::new(plan);
-        let weights = PreparedServer::new(&plan, &weights, files.weight_cache_bytes)
+        let weights = PreparedServer::new(&plan, weights, weight_cache_bytes)
             .map_err(RunError::into_diagnostic)?;
-        Ok(Self { name, plan, weights, bytes: bytes.into(), shared_bytes, session_bytes, deadline })
+        Ok(Self { name, plan, weights, bytes, shared_bytes, session_bytes, deadline })
     }
 }
 
-/// The files of plans, those of folders among them, in the order of their names.
-fn plan_paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
-    let mut paths = Vec::new();
-    for path in given {
-        if !path.is_dir() {
-            paths.push(path.clone());
-            continue;
-        }
+/// Plans one by one: of folders the files in them, in the order of their names.
+fn found(given: &[PlanSource]) -> Result<Vec<PlanSource>, Diagnostic> {
+    let mut all = Vec::new();
+    for source in given {
+        let path = match source {
+            PlanSource::File(path) if path.is_dir() => path,
+            PlanSource::File(_) | PlanSource::Memory(_) => {
+                all.push(source.clone());
+                continue;
+            }
+        };
         let place = path.display().to_string();
         let cannot_read = |error: std::io::Error| {
             let remedy = "check the folder and its permissions";
@@ -188,9 +233,9 @@ fn plan_paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
             return Err(Diagnostic::new(Code::FileAccess, place, what, remedy));
         }
         found.sort();
-        paths.extend(found);
+        all.extend(found.into_iter().map(PlanSource::File));
     }
-    Ok(paths)
+    Ok(all)
 }
 
 /// Whether a file is named like a plan, and not like weights.

@@ -22,7 +22,7 @@ mod quota;
 mod signals;
 
 pub use admission::Limits;
-pub use catalogue::{Listed, PlanFiles};
+pub use catalogue::{Listed, PlanInMemory, PlanSource, Plans};
 pub use clients::Clients;
 
 use crate::error::RunError;
@@ -85,7 +85,7 @@ pub type OnSession = Box<dyn Fn(u64, &crate::session::PreparedPlan, &SessionStat
 /// How a server serves.
 pub struct Options {
     /// Its plans.
-    pub files: PlanFiles,
+    pub plans: Plans,
     /// What it is for.
     pub purpose: Purpose,
     /// Who it is, and whom it admits.
@@ -285,7 +285,7 @@ impl Service {
     }
 
     /// Ends all sessions at once.
-    pub(crate) fn give_up(&self) {
+    pub fn give_up(&self) {
         self.watch.end_all();
     }
 
@@ -300,7 +300,7 @@ impl Service {
 
 /// Reads all plans, and refuses those of which no session would ever be admitted.
 fn read_plans(options: &Options) -> Result<Catalogue, Diagnostic> {
-    let catalogue = Catalogue::load(&options.files, options.deadline)?;
+    let catalogue = Catalogue::load(&options.plans, options.deadline)?;
     let shared = catalogue.shared_bytes();
     let limit = options.limits.memory_bytes;
     for offer in catalogue.offers() {

@@ -1,31 +1,20 @@
 //! Who this party is, and whom it trusts, from files.
 
-use super::args::{IdentityArguments, PeerArguments};
-use crate::error::RunError;
+use super::IdentitySettings;
 use crate::private_file::is_open_to_others;
 use crate::random::NO_RANDOMNESS_REMEDY;
 use crate::service::{Clients, ReadIdentity};
-use crate::watch::Watch;
 use heq_data::plan_files::read_file;
 use heq_ir::diagnostic::{Code, Diagnostic};
-use heq_net::Channel;
-use heq_net::tcp::connect;
 use heq_net::tls::{ClientTls, Identity, ServerTls, TlsFileError, Trust};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Most bytes of a file of keys and certificates.
-pub(super) const MAX_PEM_BYTES: usize = 1 << 20;
-
-/// How long a question that no plan is run for may take.
-pub(super) const QUESTION_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long to try to reach a server that is starting.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const MAX_PEM_BYTES: usize = 1 << 20;
 
 /// How a client connects; none: without encryption, on this machine.
-pub(super) fn client(arguments: &IdentityArguments) -> Result<Option<ClientTls>, Diagnostic> {
+pub(crate) fn client(arguments: &IdentitySettings) -> Result<Option<ClientTls>, Diagnostic> {
     let Some(path) = identity_path(arguments)? else { return Ok(None) };
     let identity = read_identity(path)?;
     let keys = (!arguments.pin.is_empty()).then(|| arguments.pin.iter().copied().collect());
@@ -36,8 +25,8 @@ pub(super) fn client(arguments: &IdentityArguments) -> Result<Option<ClientTls>,
 }
 
 /// How a server reads who it is and whom it admits.
-pub(super) fn server(
-    arguments: &IdentityArguments,
+pub(crate) fn server(
+    arguments: &IdentitySettings,
     clients: Option<&Path>,
 ) -> Result<ReadIdentity, Diagnostic> {
     let path = identity_path(arguments)?.map(Path::to_path_buf);
@@ -53,31 +42,8 @@ pub(super) fn server(
     }))
 }
 
-/// Connects to the server that the arguments name.
-pub(super) fn open(peer: &PeerArguments, tls: Option<&ClientTls>) -> Result<Channel, RunError> {
-    let address = peer.connect.as_ref().ok_or_else(|| super::missing("--connect HOST:PORT"))?;
-    Ok(connect(address, Instant::now() + CONNECT_PATIENCE, peer.options(), tls)?)
-}
-
-/// Connects to the server that the arguments name, and runs `session` with it, for at most `limit`: a server
-/// that shows only that it is there is given up then.
-pub(super) fn within<T>(
-    limit: Duration,
-    peer: &PeerArguments,
-    tls: Option<&ClientTls>,
-    session: impl FnOnce(Channel) -> Result<T, RunError>,
-) -> Result<T, RunError> {
-    let watch = Watch::start().map_err(|_| RunError::Internal { what: "a thread is missing" })?;
-    let outcome = open(peer, tls).and_then(|channel| {
-        let _watched = watch.watch(channel.lifeline(), limit);
-        session(channel)
-    });
-    watch.end();
-    outcome
-}
-
 /// The file that says who this party is; none if nothing needs to.
-fn identity_path(arguments: &IdentityArguments) -> Result<Option<&Path>, Diagnostic> {
+fn identity_path(arguments: &IdentitySettings) -> Result<Option<&Path>, Diagnostic> {
     match (&arguments.identity, arguments.insecure_loopback) {
         (Some(path), _) => Ok(Some(path)),
         (None, true) => Ok(None),
@@ -92,14 +58,14 @@ fn identity_path(arguments: &IdentityArguments) -> Result<Option<&Path>, Diagnos
 }
 
 /// Reads a file that has a private key in it.
-pub(super) fn read_identity(path: &Path) -> Result<Identity, Diagnostic> {
+pub(crate) fn read_identity(path: &Path) -> Result<Identity, Diagnostic> {
     let pem = Zeroizing::new(read_file(path, MAX_PEM_BYTES)?);
     check_private(path)?;
     Identity::from_pem(&pem).map_err(|error| wrong(path, &error))
 }
 
 /// Refuses a private key that others may read.
-pub(super) fn check_private(path: &Path) -> Result<(), Diagnostic> {
+pub(crate) fn check_private(path: &Path) -> Result<(), Diagnostic> {
     if !is_open_to_others(path).unwrap_or(true) {
         return Ok(());
     }
@@ -115,7 +81,7 @@ fn authorities(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Diagnostic> {
     paths.iter().map(|path| read_file(path, MAX_PEM_BYTES)).collect()
 }
 
-pub(super) fn wrong(path: &Path, error: &TlsFileError) -> Diagnostic {
+pub(crate) fn wrong(path: &Path, error: &TlsFileError) -> Diagnostic {
     let (code, remedy) = if matches!(error, TlsFileError::NoRandomness) {
         (Code::SystemResources, NO_RANDOMNESS_REMEDY)
     } else {

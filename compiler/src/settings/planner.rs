@@ -1,6 +1,6 @@
-//! What the user says about the choice of a plan, on the command line.
+//! What the user says about the choice of a plan.
 
-use super::args::PackingArgument;
+use super::PackingArgument;
 use crate::kernel::packing::PackingRule;
 use crate::select::options::{Limits, Objective, Preset, Restriction, SearchOptions};
 use clap::{Args, ValueEnum};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// How a plan is chosen.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Choice of the plan")]
-pub(super) struct PlannerArguments {
+pub struct PlannerSettings {
     /// The link that the plan is for: lan is 3 Gbit/s and 0.3 ms there and back, wan 400 Mbit/s and
     /// 40 ms, mobile 50 Mbit/s and 60 ms
     #[arg(long, value_name = "lan|wan|mobile|BANDWIDTH,RTT", default_value = "wan")]
@@ -49,7 +49,7 @@ pub(super) struct PlannerArguments {
     max_latency: Option<f64>,
 }
 
-impl PlannerArguments {
+impl PlannerSettings {
     /// The preset.
     pub(super) fn preset(&self) -> Preset {
         match self.preset {

@@ -6,6 +6,7 @@ use crate::error::TaskError;
 use crate::mutate::mutate;
 use crate::run::{cargo, run};
 use crate::tidy::tidy;
+use crate::wheel::Tools;
 use std::io::Write;
 use std::time::Instant;
 
@@ -79,6 +80,14 @@ pub(crate) fn ci(out: &mut dyn Write) -> Result<(), TaskError> {
         record("deny", start, run(&mut command, out));
     } else {
         writeln!(out, "cargo-deny is not installed: licences and sources are not checked")?;
+    }
+    match Tools::find() {
+        Ok(tools) => {
+            let start = Instant::now();
+            writeln!(out, "$ cargo xtask wheel --test")?;
+            record("python", start, tools.test(out));
+        }
+        Err(what) => writeln!(out, "the Python package is not built and not tested: {what}")?,
     }
     let start = Instant::now();
     writeln!(out, "$ cargo xtask tidy")?;

@@ -12,6 +12,7 @@ mod run;
 mod sanitize;
 mod sbom;
 mod tidy;
+mod wheel;
 
 use error::TaskError;
 use std::io::Write;
@@ -49,6 +50,9 @@ const TASKS: &str = "cargo xtask TASK
   sbom [FOLDER]
          what heqc and heq-run are made of, as CycloneDX 1.5 documents in FOLDER, target/sbom by default
   tidy   the structure checks: module docs, dependency edges, claims, citations, links, golden tests
+  wheel [--test]
+         the Python package in target/wheels, by maturin of the Python that PYTHON names, or python3; with
+         --test also all its tests, in an environment of its own
 ";
 
 fn main() -> ExitCode {
@@ -65,6 +69,8 @@ fn main() -> ExitCode {
         ["sbom"] => sbom::sbom(None, out),
         ["sbom", folder] => sbom::sbom(Some(folder), out),
         ["tidy"] => tidy::tidy(out),
+        ["wheel"] => wheel::wheel(false, out),
+        ["wheel", "--test"] => wheel::wheel(true, out),
         _ => Err(TaskError::Usage { given: arguments.join(" ") }),
     };
     match result {

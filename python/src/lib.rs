@@ -19,6 +19,8 @@ use pyo3::prelude::*;
 /// Compiles and runs quantized neural networks between two parties.
 #[pymodule]
 mod _heq {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::client::{fetch_plan, list_plans, run_client};
     #[pymodule_export]
@@ -29,6 +31,16 @@ mod _heq {
     use super::program::program;
     #[pymodule_export]
     use super::server::Server;
+
+    /// Refuses to be loaded with rules that tests can break.
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if heq_mutation::ENABLED {
+            let what = "built with rules of the protocol that tests can break: build it again";
+            return Err(pyo3::exceptions::PyImportError::new_err(what));
+        }
+        Ok(())
+    }
 
     /// The version of the package, and of both programs.
     #[pymodule_export]

@@ -60,9 +60,10 @@ fn refused(error: &clap::Error) -> heq_ir::diagnostic::Diagnostic {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let end = lines.iter().position(|line| line.is_empty()).unwrap_or(lines.len());
     let what = lines.get(..end).unwrap_or(&[]).join(" ");
-    let remedy = match error.kind() {
-        ErrorKind::UnknownArgument => "see the documentation of the function for its keywords",
-        _ => "keywords are the options of heqc and heq-run, whose --help explains them",
+    let remedy = if error.kind() == ErrorKind::UnknownArgument {
+        "see the documentation of the function for its keywords"
+    } else {
+        "keywords are the options of heqc and heq-run, whose --help explains them"
     };
     bad_option("options", what.trim_start_matches("error: "), remedy)
 }

@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("heq-he", &["heq-ir", "heq-mutation"]),
     ("heq-net", &["heq-ir", "heq-mutation"]),
     ("heq-ot", &["heq-mutation"]),
-    ("heq-python", &["heq-compiler", "heq-data", "heq-ir", "heq-runtime"]),
+    ("heq-python", &["heq-compiler", "heq-data", "heq-ir", "heq-mutation", "heq-runtime"]),
     ("heq-runtime", &["heq-data", "heq-he", "heq-ir", "heq-mutation", "heq-net", "heq-ot"]),
     ("xtask", &[]),
 ];

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -64,14 +63,8 @@ def test_files_reports_and_results_are_the_same(
     plan = heq.compile(model, **options)  # type: ignore[arg-type]
     plan.save(ours / "plan.heq")
     plan.save_weights(ours / "plan.server.heq")
-    for file in ("plan.heq", "plan.server.heq"):
+    for file in ("plan.heq", "plan.server.heq", "plan.choices.json"):
         assert (ours / file).read_bytes() == (theirs / file).read_bytes(), file
-    ours_why, theirs_why = (
-        json.loads((folder / "plan.choices.json").read_text()) for folder in (ours, theirs)
-    )
-    for why in (ours_why, theirs_why):
-        del why["solver"]["seconds"]
-    assert ours_why == theirs_why
 
     # From here on one set of files.
     read = heq.load(theirs / "plan.heq")
@@ -83,14 +76,14 @@ def test_files_reports_and_results_are_the_same(
     program(
         "heqc", "simulate", theirs / "plan.heq", "--input", data, *limit, "--output", tmp_path / "y.npy"
     )
-    expected = (tmp_path / "y.npy").read_bytes()
-    assert npy(read.simulate(data, limit=2)) == expected
+    expected = parts(np.load(tmp_path / "y.npy"))
+    assert parts(read.simulate(data, limit=2)) == expected
     program(
         "heq-run", "--plan", theirs / "plan.heq", "--role", "local", "--input", data, *limit,
         "--output", tmp_path / "z.npy",
     )  # fmt: skip
-    assert (tmp_path / "z.npy").read_bytes() == expected
-    assert npy(heq.run_local(read, data, limit=2).outputs) == expected
+    assert parts(np.load(tmp_path / "z.npy")) == expected
+    assert parts(heq.run_local(read, data, limit=2).outputs) == expected
     evaluated = json.loads(
         program("heqc", "evaluate", theirs / "plan.heq", "--data", data, *limit, "--json")
     )
@@ -107,10 +100,9 @@ def arrays(data: Path | str) -> tuple[np.ndarray, np.ndarray | None]:
     return images, found["labels"]
 
 
-def npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
+def parts(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    """Type, shape and bytes."""
+    return array.dtype.str, array.shape, array.tobytes()
 
 
 def test_the_package_has_the_programs(programs: Path) -> None:

@@ -4,6 +4,7 @@ use crate::error::{Outcome, raised};
 use heq_ir::diagnostic::{Code, Diagnostic};
 use heq_ir::stop::Stop;
 use pyo3::prelude::*;
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,7 @@ pub(crate) fn run<T: Send + 'static>(
     progress: Option<Py<PyAny>>,
     work: impl FnOnce(&Task) -> Outcome<T> + Send + 'static,
 ) -> PyResult<T> {
+    check_process().map_err(|found| raised(py, &found.into()))?;
     let stop = Stop::default();
     let (tell, mut told) = mpsc::channel();
     let (end, mut ended) = mpsc::channel();
@@ -87,6 +89,19 @@ pub(crate) fn run<T: Send + 'static>(
             Err(raised(py, &Diagnostic::new(Code::Internal, "heq", what, remedy).into()))
         }
     }
+}
+
+/// Refuses to work in a process that was forked from one that did: its threads are not there, and whoever waited
+/// for them would wait forever.
+fn check_process() -> Result<(), Diagnostic> {
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    let process = std::process::id();
+    if *FIRST.get_or_init(|| process) == process {
+        return Ok(());
+    }
+    let what = "this process was forked from one that used heq, whose threads it does not have";
+    let remedy = "start processes with multiprocessing.get_context(\"spawn\")";
+    Err(Diagnostic::new(Code::SystemResources, "heq", what, remedy))
 }
 
 /// Waits until the work is done, and calls `progress` meanwhile.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pickle
 import signal
 import threading
@@ -209,3 +210,17 @@ def test_others_run_meanwhile(plan: heq.Plan, samples: np.ndarray) -> None:
     done.set()
     thread.join()
     assert counted > 50 * lasted
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_forked_processes_are_told(plan: heq.Plan, samples: np.ndarray) -> None:
+    """They have none of the threads that compute, and would wait for them forever."""
+    child = os.fork()
+    if child == 0:
+        try:
+            plan.simulate(samples)
+        except heq.ResourceError as error:
+            os._exit(42 if "spawn" in str(error) else 1)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42

@@ -1,7 +1,7 @@
 //! The extension module of the Python package `heq`: its functions are those of the two programs.
 //!
 //! Arrays come and go as npy files in memory, documents as JSON, options as the words of the command lines:
-//! each is read by what reads it there. [`work`] does what takes long, without the interpreter's lock and until
+//! each is read by what reads it there. `work` does what takes long, without the interpreter's lock and until
 //! Ctrl-C. What users see is in `python/package/heq`.
 #![forbid(unsafe_code)]
 

@@ -28,7 +28,7 @@ fn whoever_finds_no_place_is_told_when_to_ask_again() {
     let held = Session::connect(&client.plan, client.connect().unwrap(), Mode::Whole, 1).unwrap();
     let refused = refusal(client.infer(1));
     assert!(matches!(refused, Refusal::Busy { retry_after_s: 1.. }), "{refused}");
-    assert_eq!(service.metric("heq_refusals_total{reason=\"busy\"}"), 1);
+    service.wait_for("heq_refusals_total{reason=\"busy\"}", 1);
     drop(held);
     service.wait_for("heq_sessions_total{outcome=\"failed\"}", 1);
     client.infer(1).unwrap();

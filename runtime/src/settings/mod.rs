@@ -29,7 +29,7 @@ impl StoreSettings {
     /// The store, if one is named, to use what is in it.
     ///
     /// # Errors
-    /// [`Code::WrongStore`](heq_ir::diagnostic::Code::WrongStore) and others, as of [`Store::open`].
+    /// [`Code::WrongStore`] and others, as of [`Store::open`].
     pub fn open(&self) -> Result<Option<Store>, Diagnostic> {
         let open = |folder: &PathBuf| Store::open(folder, self.store_key.as_deref());
         self.store.as_ref().map(open).transpose()

@@ -21,7 +21,7 @@ use crate::error::RunError;
 use crate::random::fork;
 use crate::share::{Words, mask};
 use heq_he::client::SecretKey;
-use heq_he::product::{RequestBlock, WeightRow, sum_products};
+use heq_he::product::{RequestBlock, sum_products};
 use heq_he::sampling::Seed;
 use heq_he::server::ServerKeys;
 use heq_he::{Ring, Window};
@@ -209,15 +209,12 @@ pub fn server(
         let tasks: Vec<_> = batch.map(|index| (index, fork(rng))).collect();
         let parts: Vec<_> = tasks
             .into_par_iter()
-            .map_init(
-                || None,
-                |scratch, (index, mut rng)| {
-                    let runs: Vec<_> = step.layout.response_runs(index).collect();
-                    let (message, words) =
-                        respond(layer, keys, &rows, &blocks, scratch, index, &runs, &mut rng)?;
-                    Ok((message, runs, words))
-                },
-            )
+            .map(|(index, mut rng)| {
+                let runs: Vec<_> = step.layout.response_runs(index).collect();
+                let (message, words) =
+                    respond(layer, keys, &rows, &blocks, index, &runs, &mut rng)?;
+                Ok((message, runs, words))
+            })
             .collect::<Result<_, RunError>>()?;
         for (message, runs, words) in &parts {
             link.channel.send(message)?;
@@ -241,7 +238,6 @@ fn respond(
     keys: &ServerKeys,
     rows: &Rows<'_>,
     blocks: &Blocks,
-    scratch: &mut Option<WeightRow>,
     response: usize,
     runs: &[OutputRun],
     rng: &mut ChaCha20Rng,
@@ -256,8 +252,7 @@ fn respond(
     let leaf = |index| {
         let leaf = leaves.start + index;
         let block = needed[counts.block_of(leaf) - range.start];
-        let row = rows.row(counts.row_of(leaf), scratch);
-        sum_products(ring.basis(), block, 0, row)
+        rows.with_row(counts.row_of(leaf), |row| sum_products(ring.basis(), block, 0, row))
     };
     let (message, words) = keys.respond(
         ring,

@@ -11,6 +11,7 @@ use heq_ir::plan::LinearStep;
 use heq_ir::plan::weights::LinearWeights;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::sync::{Mutex, PoisonError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The server's weights of one layer, ready to multiply.
@@ -92,7 +93,8 @@ impl PreparedWeights {
 
     /// The rows of `step`, those that are kept and those that are not.
     pub(super) fn rows<'a>(&'a self, ring: &'a Ring, step: &'a LinearStep<'_>) -> Rows<'a> {
-        Rows { weights: self, ring, step, placer: WeightPlacer::new(&step.layout) }
+        let placer = WeightPlacer::new(&step.layout);
+        Rows { weights: self, ring, step, placer, spare: Mutex::new(Vec::new()) }
     }
 }
 
@@ -117,22 +119,24 @@ pub(super) struct Rows<'a> {
     ring: &'a Ring,
     step: &'a LinearStep<'a>,
     placer: WeightPlacer<'a>,
+    /// Room for rows that are not kept, used again: at most one a thread.
+    spare: Mutex<Vec<WeightRow>>,
 }
 
 impl Rows<'_> {
-    /// Row `index`: the kept one, or one that is made in `scratch`.
-    pub(super) fn row<'a>(
-        &'a self,
-        index: usize,
-        scratch: &'a mut Option<WeightRow>,
-    ) -> &'a WeightRow {
+    /// What `of` makes of row `index`: of the kept one, or of one that is made for it.
+    pub(super) fn with_row<T>(&self, index: usize, of: impl FnOnce(&WeightRow) -> T) -> T {
         if let Some(row) = self.weights.rows.get(index) {
-            return row;
+            return of(row);
         }
-        let row = scratch.get_or_insert_with(|| empty_row(self.ring, self.step));
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = spare().pop();
+        let mut row = row.unwrap_or_else(|| empty_row(self.ring, self.step));
         row.clear();
-        self.fill(index, row);
-        row
+        self.fill(index, &mut row);
+        let made = of(&row);
+        spare().push(row);
+        made
     }
 
     fn fill(&self, index: usize, row: &mut WeightRow) {

@@ -12,9 +12,12 @@
 use heq_tests::fuzz::{TARGETS, Target, mutate, seed_folder};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use std::fs::File;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use zip::ZipArchive;
 
 /// The seconds that each target is run for.
 const SECONDS: &str = "HEQ_FUZZ_SECONDS";
@@ -28,14 +31,35 @@ const SEEDS: &str = "HEQ_FUZZ_SEEDS";
 /// Longest time for one input, many times what any takes.
 const MOST_TIME: Duration = Duration::from_secs(10);
 
-/// What a target starts from: what honest parties write, and the files of its folder.
+/// Of the folder of a target, the archive of what libFuzzer found: inputs that together reach all that was
+/// ever reached.
+const FOUND: &str = "found.zip";
+
+/// What a target starts from: what honest parties write, the files of its folder, what was found.
 fn seeds(target: &Target) -> Vec<Vec<u8>> {
     let mut seeds = (target.seeds)();
-    let Ok(folder) = std::fs::read_dir(seed_folder(target.name)) else { return seeds };
+    let folder = std::fs::read_dir(seed_folder(target.name)).unwrap();
     let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    seeds.extend(files.iter().map(|file| std::fs::read(file).unwrap()));
+    for file in files {
+        if file.ends_with(FOUND) {
+            seeds.extend(found(&file));
+        } else {
+            seeds.push(std::fs::read(file).unwrap());
+        }
+    }
     seeds
+}
+
+fn found(archive: &Path) -> Vec<Vec<u8>> {
+    let mut archive = ZipArchive::new(File::open(archive).unwrap()).unwrap();
+    let count = archive.len();
+    let read = |index| {
+        let mut bytes = Vec::new();
+        archive.by_index(index).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    (0..count).map(read).collect()
 }
 
 /// Runs a target on one input; `which` reproduces it.

@@ -23,7 +23,7 @@ use crate::traffic::RotSender;
 /// The program itself: its code and static data, the stacks of its threads, what the allocator
 /// adds to and keeps of what was freed. Measured: resident less allocated memory of both parties of the
 /// models in docs/memory-model.md, which has the command.
-pub const PROGRAM_BYTES: u64 = 10_000_000;
+pub const PROGRAM_BYTES: u64 = 14_000_000;
 
 /// Bytes of a word: an arithmetic share, a coefficient, 64 bits of a plane.
 const WORD_BYTES: u64 = 8;
